@@ -1,0 +1,230 @@
+"""What may a job say? One frozen `Job`; its JSON Schema is what editors complete from.
+
+Names of generation settings, tools and safety settings are the Gemini API's own snake_case names; the rest are the design's words.
+Every unit is in the name. Unknown keys are refused: a misspelt setting must not cost a night.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class InputFormat(enum.StrEnum):
+    """How an input file is written."""
+
+    AUTO = "auto"
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+
+
+class InputShape(enum.StrEnum):
+    """What a row of the input is (reference of shapes: `rows/shapes.py`)."""
+
+    AUTO = "auto"
+    PROMPT = "prompt"
+    TABLE = "table"
+    CONTENTS = "contents"
+    KEY_REQUEST = "key-request"
+
+
+class Input(_Section):
+    """`[input]`: where the rows come from."""
+
+    files: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Files, folders or globs, in this order; relative to the job file. `pypi:PACKAGE==VERSION/path/in/package` reads a file of an installed package."""
+    sha256: str | None = None
+    """Expected SHA-256 of a single input file as it lies on disk; anything else is refused."""
+    format: InputFormat = InputFormat.AUTO
+    """`auto` goes by the file's name."""
+    shape: InputShape = InputShape.AUTO
+    """`auto` goes by the keys of the first rows."""
+    id: str | None = None
+    """Column that identifies a row; `id`, `key`, `custom_id` and `task_id` are found without it."""
+    max_row_bytes: Annotated[int, Field(gt=0)] = 20_000_000
+    """A longer row fails by itself; it is never held in memory whole."""
+    strict: bool = False
+    """Refuse the whole input, before anything is sent, when one row cannot be read."""
+
+
+class Prompt(_Section):
+    """`[prompt]`: how a row becomes a prompt."""
+
+    template: str | None = None
+    """Jinja2 over the row's columns, e.g. `Translate: {{ text }}`."""
+    template_file: str | None = None
+    """The template in a file of its own, relative to the job file."""
+    system: str | None = None
+    """System instruction; a template like `template`."""
+    system_file: str | None = None
+    """The system instruction in a file of its own."""
+    overrides: dict[str, str] = Field(default_factory=dict)
+    """Setting -> column: the row's own value of a generation setting (`temperature = "temp"`) or of `model`; null in the column keeps the job's."""
+
+
+class Generation(_Section):
+    """`[generation]`: `generation_config`, field for field."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: float | None = None
+    candidate_count: Annotated[int, Field(ge=1)] | None = None
+    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    stop_sequences: tuple[str, ...] | None = None
+    seed: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    response_logprobs: bool | None = None
+    logprobs: int | None = None
+    response_mime_type: str | None = None
+    response_schema: dict[str, Any] | None = None
+    response_json_schema: dict[str, Any] | None = None
+    response_modalities: tuple[str, ...] | None = None
+    media_resolution: str | None = None
+    speech_config: dict[str, Any] | None = None
+    thinking_config: dict[str, Any] | None = None
+    image_config: dict[str, Any] | None = None
+    enable_enhanced_civic_answers: bool | None = None
+    audio_transcription_config: dict[str, Any] | None = None
+
+
+class RequestFields(_Section):
+    """`[request]`: what else a GenerateContentRequest may hold."""
+
+    tools: tuple[dict[str, Any], ...] | None = None
+    tool_config: dict[str, Any] | None = None
+    safety_settings: tuple[dict[str, Any], ...] | None = None
+    cached_content: str | None = None
+    service_tier: Literal["standard", "flex", "priority"] | None = None
+    send_labels: bool = False
+    """Also put `[labels]` into the request body."""
+
+
+class Provider(enum.StrEnum):
+    """Presets of base_url, auth, dialect and key variable."""
+
+    GOOGLE = "google"
+    VISIONCODER = "visioncoder"
+
+
+class Auth(enum.StrEnum):
+    """Which header carries the key."""
+
+    X_GOOG_API_KEY = "x-goog-api-key"
+    BEARER = "bearer"
+
+
+class Dialect(enum.StrEnum):
+    """How the body is written: `google` nested camelCase, `flat` everything on top in snake_case with `stream`."""
+
+    GOOGLE = "google"
+    FLAT = "flat"
+
+
+class Endpoint(_Section):
+    """`[endpoint]`: whom to ask. Unset values come from the provider's preset (`job/load.py`)."""
+
+    provider: Provider = Provider.GOOGLE
+    base_url: str | None = None
+    """Scheme and host; a trailing `/v1beta` or `/v1beta/models` is understood. https, or http to loopback."""
+    api_version: str | None = None
+    """`v1beta` unless set."""
+    auth: Auth | None = None
+    dialect: Dialect | None = None
+    verbless: bool = False
+    """Post to `models/{model}` without `:generateContent`."""
+    key_file: str | None = None
+    """A file with the key, readable by its owner only. Never the key itself."""
+    key_command: tuple[str, ...] | None = None
+    """A command that prints the key."""
+    project: str = ""
+    """Names the quota's owner in the ledger; two runs with one project share its quotas."""
+    trust_env: bool = False
+    """Take proxies and netrc from the environment."""
+
+
+class Limits(_Section):
+    """`[limits]`: what the endpoint allows us, for each model."""
+
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] = 64
+    """Requests in flight at most."""
+    requests_per_minute: Annotated[float, Field(gt=0)] | None = None
+    input_tokens_per_minute: Annotated[float, Field(gt=0)] | None = None
+    requests_per_day: Annotated[int, Field(gt=0)] | None = None
+
+
+class Retry(_Section):
+    """`[retry]`: how often and how long."""
+
+    attempts: Annotated[int, Field(ge=1, le=100)] = 5
+    """Counted attempts a task; a 429 and a connection that never opened do not count."""
+    max_backoff_s: Annotated[float, Field(gt=0)] = 60.0
+    max_hint_s: Annotated[float, Field(gt=0)] = 300.0
+    """A server's own hint is believed up to here."""
+    row_deadline_s: Annotated[float, Field(gt=0)] = 1800.0
+    """Active time of one task over all its attempts."""
+
+
+class Timeouts(_Section):
+    """`[timeouts]`: of one request, monotonic."""
+
+    connect_s: Annotated[float, Field(gt=0)] = 10.0
+    first_byte_s: Annotated[float, Field(gt=0)] = 300.0
+    body_s: Annotated[float, Field(gt=0)] = 60.0
+    """The whole body, from its first byte."""
+    total_s: Annotated[float, Field(gt=0)] = 600.0
+    max_body_bytes: Annotated[int, Field(gt=0)] = 33_554_432
+    """Decompressed; a longer reply is cut off."""
+
+
+class Output(_Section):
+    """`[output]`: what is written where."""
+
+    dir: str | None = None
+    """The run directory, relative to where the command runs; `out/<name>` unless set."""
+    state_dir: str | None = None
+    """Local disk for the journal when `dir` is a network disk."""
+    store_prompt: bool = True
+    raw: bool = False
+    """Also keep each raw reply body in the `raw` column."""
+
+
+class Run(_Section):
+    """`[run]`: when it counts as done."""
+
+    max_failed: Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=r"^\d+(\.\d+)?%$")] = 0
+    """Failed rows tolerated by exit code 0: a count, or a share such as `"1%"`."""
+    drain_s: Annotated[float, Field(ge=0)] = 25.0
+    """How long SIGTERM lets requests in flight finish."""
+
+
+class Job(_Section):
+    """What the user wants, whole.
+
+    Identity: everything that can change an answer or the meaning of a column is part of `job/fingerprint.py`'s hash; limits, retry,
+    timeouts, keys and tolerance are not, so that they may change between two runs of the same directory.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    model: Annotated[str, Field(min_length=1)]
+    """Model id, with or without `models/`."""
+    samples: Annotated[int, Field(ge=1, le=32_767)] = 1
+    """How often each row is asked."""
+    input: Input
+    prompt: Prompt = Prompt()
+    generation: Generation = Generation()
+    request: RequestFields = RequestFields()
+    endpoint: Endpoint = Endpoint()
+    limits: Limits = Limits()
+    retry: Retry = Retry()
+    timeouts: Timeouts = Timeouts()
+    output: Output = Output()
+    run: Run = Run()
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Free key = value pairs, on every row and every ledger line."""
