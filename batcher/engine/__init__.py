@@ -1,0 +1,1 @@
+"""Plan, ask, seal: where a job becomes a run."""

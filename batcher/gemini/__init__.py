@@ -1,0 +1,1 @@
+"""The protocol, sans-IO: bytes and values in, bytes and values out."""

@@ -1,0 +1,1 @@
+"""When may the next request go?"""

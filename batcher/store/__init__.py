@@ -1,0 +1,1 @@
+"""Nothing paid is ever lost: the run directory and what is in it."""
