@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 
 from batcher.errors import Exit
-from batcher.records import Status
+from batcher.money.totals import Tokens, Totals
+
+__all__ = ["Phase", "Snapshot", "Summary", "Tokens", "Totals"]
 
 
 class Phase(enum.StrEnum):
@@ -18,44 +18,6 @@ class Phase(enum.StrEnum):
     ASKING = "asking"
     SEALING = "sealing"
     DRAINING = "draining"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tokens:
-    """Billed tokens over all attempts; `cached` is a part of `input`, `thinking` a part of `output`."""
-
-    input: int = 0
-    output: int = 0
-    cached: int = 0
-    thinking: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Totals:
-    """What a run has asked, got and paid so far, earlier sessions of the same run included.
-
-    Attributes:
-        attempts: HTTP requests, throttled and lost ones included.
-        throttled: of which answered 429.
-        cost_usd: exact; of the attempts whose price is known.
-        wasted_usd: of which for answers nobody can use (retried, superseded, failed).
-        unpriced: attempts with billed tokens but no known price; `cost_usd` is then a lower bound.
-        maybe_billed: attempts the server may have billed without our seeing an answer.
-    """
-
-    by_status: Mapping[Status, int]
-    attempts: int = 0
-    throttled: int = 0
-    tokens: Tokens = Tokens()
-    cost_usd: Decimal = Decimal(0)
-    wasted_usd: Decimal = Decimal(0)
-    unpriced: int = 0
-    maybe_billed: int = 0
-
-    @property
-    def done(self) -> int:
-        """Tasks with an outcome."""
-        return sum(self.by_status.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

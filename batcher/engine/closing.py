@@ -1,0 +1,116 @@
+"""How did it end? Totals from the parts and the journal, `_SUCCESS`, run.json and the summary, all from one value."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Mapping
+
+from batcher.engine.plan import Plan
+from batcher.engine.progress import Summary, Totals
+from batcher.engine.session import Halt, Session
+from batcher.engine.tally import Tally
+from batcher.errors import Exit
+from batcher.job.spec import Job
+from batcher.records import Status
+from batcher.store.blocks import BlockRow, State, read_rest, read_statuses
+from batcher.store.columns import read_attempt, totals_of
+from batcher.store.disk import remove
+from batcher.store.journal import Journal
+
+_FAILED = (Status.FAILED, Status.INVALID)
+
+
+async def open_totals(rows: Mapping[int, BlockRow], journal: Journal) -> Totals:
+    """What earlier sessions had: the sealed blocks in full, of the others how many rows ended how.
+
+    Tokens and cost of an unsealed block are added when it is sealed or the session ends: reading every kept answer first would make a
+    resume wait.
+    """
+    sealed = sum((row.totals for row in rows.values() if row.totals and row.state is State.SEALED), Totals())
+    return sealed + Totals(by_status=await journal.call(read_statuses))
+
+
+async def close_run(  # noqa: PLR0913
+    plan: Plan, session: Session, tally: Tally, halt: Halt, journal: Journal, *, elapsed_s: float, limited_by: str
+) -> Summary:
+    """Write what the run came to and return it."""
+    totals = await _totals(plan, session, tally, halt, journal)
+    finished = halt.why is None
+    exit_code = _exit_code(plan.job, totals) if halt.why is None else halt.why.exit_code
+    summary = Summary(
+        verdict=_verdict(totals, plan.tasks, halt),
+        exit_code=exit_code,
+        run_dir=str(plan.rundir.out),
+        rows=plan.index.rows,
+        samples=plan.job.samples,
+        tasks=plan.tasks,
+        totals=totals,
+        sent=tally.sent,
+        elapsed_s=elapsed_s,
+        rows_per_s=tally.finished / elapsed_s if elapsed_s else 0.0,
+        limited_by=limited_by,
+        next_command=_next(plan, totals, finished=finished),
+        notes=(*plan.index.notes, *_hints(halt)),
+    )
+    plan.rundir.write_manifest({**plan.manifest, "summary": _as_json(summary)})
+    if finished:
+        plan.rundir.mark_success()
+        remove(plan.rundir.status)
+    return summary
+
+
+async def _totals(plan: Plan, session: Session, tally: Tally, halt: Halt, journal: Journal) -> Totals:
+    if halt.hurry.is_set() or journal.is_broken:
+        return tally.totals()
+    totals = sum(session.totals_of_blocks.values(), Totals())
+    if halt.why is None:
+        return totals
+    outcomes, attempts = await journal.call(read_rest)
+    reads = await asyncio.to_thread(lambda: [[read_attempt(a, plan.terms) for a in tried] for tried in attempts])
+    unfinished = reads[len(outcomes) :]
+    return totals + totals_of(outcomes, reads[: len(outcomes)]) + totals_of((), unfinished)
+
+
+def _exit_code(job: Job, totals: Totals) -> Exit:
+    failed = sum(totals.by_status.get(status, 0) for status in _FAILED)
+    return Exit.DONE if failed <= _tolerated(job, totals.done) else Exit.ROWS_FAILED
+
+
+def _tolerated(job: Job, tasks: int) -> float:
+    most = job.run.max_failed
+    return most if isinstance(most, int) else float(most.rstrip("%")) / 100 * tasks
+
+
+def _verdict(totals: Totals, tasks: int, halt: Halt) -> str:
+    if halt.why is not None:
+        safe = f"{totals.done:,} of {tasks:,} answers are safe on disk"
+        return f"{halt.why.message}; {safe}"
+    ok = totals.by_status.get(Status.OK, 0)
+    others = [f"{count:,} {status}" for status, count in totals.by_status.items() if status is not Status.OK]
+    return ", ".join([f"done: {ok:,} of {tasks:,} ok", *others])
+
+
+def _hints(halt: Halt) -> tuple[str, ...]:
+    return (halt.why.hint,) if halt.why is not None and halt.why.hint else ()
+
+
+def _next(plan: Plan, totals: Totals, *, finished: bool) -> str:
+    """What to type next; empty means the same command again, which only the command line knows."""
+    if not finished:
+        return ""
+    verb = "retry" if totals.by_status.get(Status.FAILED) else "show"
+    return f"batcher {verb} {plan.rundir.out}"
+
+
+def _as_json(summary: Summary) -> dict[str, object]:
+    return {
+        "verdict": summary.verdict,
+        "exit_code": int(summary.exit_code),
+        "finished_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "sent": summary.sent,
+        "elapsed_s": round(summary.elapsed_s, 3),
+        "rows_per_s": round(summary.rows_per_s, 3),
+        "limited_by": summary.limited_by,
+        "totals": summary.totals.as_json(),
+    }

@@ -1,0 +1,368 @@
+"""How does a job run on this machine, from its first look at the disk to its exit code?"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import gc
+import random
+import signal
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from batcher.asking.ask import Asker, World
+from batcher.asking.transport import Door, Target, Transport
+from batcher.engine.closing import close_run, open_totals
+from batcher.engine.plan import Plan, make_plan, read_plan, state_of
+from batcher.engine.progress import Phase, Snapshot, Summary, Totals
+from batcher.engine.retry import reopen
+from batcher.engine.seal import Sealer
+from batcher.engine.session import Halt, Session
+from batcher.engine.status import write_status
+from batcher.engine.tally import Tally
+from batcher.engine.work import WorkList
+from batcher.errors import Interrupted, PlanChanged
+from batcher.job.key import Secret
+from batcher.job.spec import Auth, Job
+from batcher.pacing.gate import Gate, Quotas
+from batcher.records import Status
+from batcher.store.blocks import BlockRow, State, clear_block, read_blocks, recover_lost, withdraw_unsent
+from batcher.store.disk import remove
+from batcher.store.failpoints import FailPoints
+from batcher.store.journal import Journal
+from batcher.store.rundir import Lock, RunDir
+
+_LOOK_EVERY_S = 0.5
+_STATUS_EVERY_S = 2.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+Show = Callable[[Snapshot], None]
+Log = Callable[[str], None]
+OpenDoor = Callable[[Plan, Secret], contextlib.AbstractAsyncContextManager[Transport]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a caller may want otherwise.
+
+    Attributes:
+        limit: ask the first rows only, into `OUT.preview`.
+        failpoints: armed by tests.
+        show: told how far the run is, about twice a second.
+        log: told one line at a time what the user should know.
+    """
+
+    show: Show
+    log: Log
+    limit: int | None = None
+    failpoints: FailPoints = field(default_factory=FailPoints)
+
+
+def run_job(job: Job, *, key: Secret, out: Path, options: Options) -> Summary:
+    """Run a job, or go on with it; blocks until it is done or stopped.
+
+    Args:
+        job: complete, from `load_job`.
+        key: for the endpoint.
+        out: the run directory.
+        options: see there.
+
+    Returns:
+        How it ended; its exit code is the command's.
+
+    Raises:
+        UserError: the job, the input or the directory does not fit; nothing was sent.
+        StorageError: the disk failed before anything could be asked.
+        RunLocked: another process owns the run.
+    """
+    where = out if options.limit is None else out.with_name(f"{out.name}.preview")
+    rundir = RunDir.at(where, state_of(job))
+    with _owned(rundir):
+        plan = _planned(job, rundir, options)
+        return _on_loop(_run(plan, key, options, again=None), job)
+
+
+def retry_run(job: Job, *, key: Secret, out: Path, statuses: frozenset[Status], options: Options) -> Summary:
+    """Ask the rows of a run again that ended with one of `statuses`; blocks until it is done or stopped.
+
+    Raises:
+        PlanChanged: the folder is no run, or its input has changed.
+        StorageError, RunLocked: as `run_job`.
+    """
+    rundir = RunDir.at(out, state_of(job))
+    manifest = rundir.read_manifest()
+    if manifest is None:
+        raise PlanChanged(f"{out}: not a run directory", hint="batcher run JOB.toml -o OUT")
+    with _owned(rundir):
+        plan = read_plan(job, rundir, manifest)
+        return _on_loop(_run(plan, key, options, again=statuses), job)
+
+
+@contextlib.contextmanager
+def _owned(rundir: RunDir) -> Iterator[None]:
+    rundir.make()
+    lock = Lock(rundir.lock, now=dt.datetime.now(dt.UTC))
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _planned(job: Job, rundir: RunDir, options: Options) -> Plan:
+    began = time.monotonic()
+
+    def counted(rows: int, _: int) -> None:
+        options.show(_snapshot_of_planning(rows, time.monotonic() - began))
+
+    try:
+        plan = make_plan(
+            job,
+            rundir,
+            limit=options.limit,
+            now=dt.datetime.now(dt.UTC),
+            counted=counted,
+            failpoints=options.failpoints,
+        )
+    except KeyboardInterrupt:
+        raise Interrupted("stopped while planning; nothing was sent", signal_number=signal.SIGINT) from None
+    rundir.clear_tmp()
+    return plan
+
+
+def _snapshot_of_planning(rows: int, elapsed_s: float) -> Snapshot:
+    return Snapshot(
+        phase=Phase.PLANNING,
+        tasks=rows,
+        done_before=0,
+        totals=Totals(by_status={}),
+        in_flight=0,
+        waiting=0,
+        limited_by="",
+        elapsed_s=elapsed_s,
+        rate_per_s=rows / elapsed_s if elapsed_s else 0.0,
+        eta_s=None,
+    )
+
+
+def _on_loop(main: Any, job: Job) -> Summary:
+    # uvloop pays where there is TLS (0.81 against 0.70 of the plain loop); without it paired runs show nothing.
+    secure = (job.endpoint.base_url or "").startswith("https")
+    # The cyclic collector walks every open task; what planning left behind never has to be looked at again.
+    gc.collect()
+    gc.freeze()
+    before = gc.get_threshold()
+    gc.set_threshold(20_000, 20, 50)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop if secure else None) as runner:
+            summary: Summary = runner.run(main)
+            return summary
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
+
+
+async def _run(plan: Plan, key: Secret, options: Options, *, again: frozenset[Status] | None) -> Summary:
+    journal = Journal(plan.rundir.journal, failpoints=options.failpoints)
+    try:
+        return await _ask_all(plan, key, options, journal, again)
+    finally:
+        await journal.close()
+
+
+async def _ask_all(
+    plan: Plan, key: Secret, options: Options, journal: Journal, again: frozenset[Status] | None
+) -> Summary:
+    rows = await _recovered(plan, journal, options)
+    worklist = WorkList(plan, journal, wall_us=wall_us, secret=key.reveal(), failpoints=options.failpoints)
+    if again is not None:
+        rows = await reopen(plan, rows, again, journal=journal, worklist=worklist, failpoints=options.failpoints)
+    before = await open_totals(rows, journal)
+    loop = asyncio.get_running_loop()
+    tally = Tally(before, plan.terms)
+    halt = Halt()
+    limits = plan.job.limits
+    quotas = Quotas(
+        requests_per_minute=limits.requests_per_minute,
+        input_tokens_per_minute=limits.input_tokens_per_minute,
+        requests_per_day=limits.requests_per_day,
+    )
+    gate = Gate(quotas, slots=limits.concurrency, now=loop.time, wall_us=wall_us)
+    async with open_door(plan, key) as door:
+        asker = Asker(
+            door=door,
+            gate=gate,
+            journal=journal,
+            retry=plan.job.retry,
+            world=World(now_s=loop.time, wall_us=wall_us, chance=random.random),
+            secret=key.reveal(),
+            on_turn=tally.turn,
+        )
+        session = Session(
+            plan,
+            rows,
+            journal=journal,
+            gate=gate,
+            asker=asker,
+            worklist=worklist,
+            sealer=Sealer(plan, journal, options.failpoints),
+            tally=tally,
+            halt=halt,
+        )
+        watch = _Watch(plan, session, tally, halt, before.done, options.show)
+        with _signals(loop, halt, plan.job.run.drain_s):
+            await watch.over(session.run())
+        left = frozenset((task.task, task.attempts) for task in asker.in_flight)
+    if not journal.is_broken:
+        await journal.call(withdraw_unsent(left))
+    return await close_run(plan, session, tally, halt, journal, elapsed_s=watch.elapsed_s, limited_by=watch.limited_by)
+
+
+def open_door(plan: Plan, key: Secret) -> Door:
+    """The door to the job's endpoint."""
+    endpoint = plan.job.endpoint
+    target = Target(
+        base_url=endpoint.base_url or "",
+        api_version=endpoint.api_version or "v1beta",
+        verbless=endpoint.verbless,
+        auth=endpoint.auth or Auth.X_GOOG_API_KEY,
+        key=key.reveal(),
+        trust_env=endpoint.trust_env,
+    )
+    return Door(target, plan.job.timeouts, connections=plan.job.limits.concurrency)
+
+
+def wall_us() -> int:
+    """Wall time, microseconds since the epoch, UTC."""
+    return time.time_ns() // 1000
+
+
+async def _recovered(plan: Plan, journal: Journal, options: Options) -> Mapping[int, BlockRow]:
+    """Finish what a killed session left half done, and read the blocks."""
+    rows = await journal.call(read_blocks)
+    samples = plan.job.samples
+    sealed = [block for block in plan.index.blocks if _is_sealed(rows.get(block.no))]
+    if await journal.call(_holds_rows):
+        for block in sealed:
+            first = block.first_ordinal * samples
+            for piece in clear_block(first, first + block.rows * samples, options.failpoints):
+                await journal.call(piece)
+            remove(plan.rundir.block_file(block.no))
+    lost = await journal.call(recover_lost)
+    if lost:
+        options.log(
+            f"{lost:,} requests of the last session have no answer on disk; they are asked again and count as maybe billed"
+        )
+    return rows
+
+
+def _holds_rows(connection: sqlite3.Connection) -> bool:
+    row = connection.execute(
+        "select exists(select 1 from done) or exists(select 1 from attempt) or exists(select 1 from admitted)"
+    ).fetchone()
+    return bool(row[0])
+
+
+def _is_sealed(row: BlockRow | None) -> bool:
+    return row is not None and row.state is State.SEALED
+
+
+@contextlib.contextmanager
+def _signals(loop: asyncio.AbstractEventLoop, halt: Halt, drain_s: float) -> Iterator[None]:
+    """The first signal drains, a second one leaves at once. Only the main thread may listen."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def on(number: int) -> None:
+        if halt.why is not None:
+            halt.hurry_up()
+            return
+        name = signal.Signals(number).name
+        # SIGINT is a person who waits; the others come from a system that will kill us after its grace period.
+        limit = None if number == signal.SIGINT else drain_s
+        halt.stop(Interrupted(f"stopped by {name}", signal_number=number), limit)
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, on, number)
+    try:
+        yield
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+class _Watch:
+    """Looks at the session now and then, for whoever shows it and for `status`."""
+
+    def __init__(  # noqa: PLR0913
+        self, plan: Plan, session: Session, tally: Tally, halt: Halt, done_before: int, show: Show
+    ) -> None:
+        self._plan = plan
+        self._session = session
+        self._tally = tally
+        self._halt = halt
+        self._done_before = done_before
+        self._show = show
+        self._now = asyncio.get_running_loop().time
+        self._began_s = self._now()
+        self._waits: dict[str, int] = {}
+
+    @property
+    def elapsed_s(self) -> float:
+        """Of this session."""
+        return self._now() - self._began_s
+
+    @property
+    def limited_by(self) -> str:
+        """What held the session back at most looks."""
+        return max(self._waits, key=self._waits.__getitem__, default="")
+
+    async def over(self, work: Any) -> None:
+        """Watch until `work` is done."""
+        running = asyncio.ensure_future(work)
+        told_at = 0.0
+        while not running.done():
+            self._look()
+            if self._now() - told_at >= _STATUS_EVERY_S:
+                told_at = self._now()
+                write_status(self._plan.rundir, self.snapshot(), self._session.last)
+            await asyncio.wait([running], timeout=_LOOK_EVERY_S)
+        self._look()
+        await running
+
+    def _look(self) -> None:
+        if limited_by := self._session.limited_by:
+            self._waits[limited_by] = self._waits.get(limited_by, 0) + 1
+        self._show(self.snapshot())
+
+    def snapshot(self) -> Snapshot:
+        """The run now."""
+        session, now = self._session, self._now()
+        totals = self._tally.totals()
+        rate = self._tally.rate_per_s(now, self._began_s)
+        left = self._plan.tasks - totals.done
+        return Snapshot(
+            phase=self._phase(),
+            tasks=self._plan.tasks,
+            done_before=self._done_before,
+            totals=totals,
+            in_flight=session.in_flight,
+            waiting=session.open_tasks - session.in_flight,
+            limited_by=session.limited_by,
+            elapsed_s=now - self._began_s,
+            rate_per_s=rate,
+            eta_s=left / rate if rate else None,
+        )
+
+    def _phase(self) -> Phase:
+        if self._halt.why is not None:
+            return Phase.DRAINING
+        return Phase.ASKING if self._session.is_asking else Phase.SEALING

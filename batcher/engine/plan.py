@@ -1,0 +1,222 @@
+"""What will the run do? Made once and frozen in the run directory; every later start reads it back."""
+
+from __future__ import annotations
+
+import datetime as dt
+import platform
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+
+from batcher.errors import PlanChanged, StorageError
+from batcher.job.fingerprint import differences, fingerprint
+from batcher.job.spec import Job
+from batcher.money.prices import RateCard
+from batcher.prompts.build import Builder
+from batcher.rows.index import Index, check_unchanged, load_index, save_index
+from batcher.rows.planning import plan_rows
+from batcher.rows.readers import find_inputs
+from batcher.store.columns import Terms
+from batcher.store.disk import sync_folder
+from batcher.store.failpoints import FailPoints
+from batcher.store.parts import write_anchor
+from batcher.store.rundir import RunDir
+from batcher.store.schemas import RESERVED, SCHEMA_VERSION, data_schema
+
+LEAST_BLOCK_ROWS = 256
+MOST_BLOCK_ROWS = 65_536
+_TYPICAL_LATENCY_S = 2.0
+
+Counted = Callable[[int, int], None]
+"""Told rows and bytes while planning."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A frozen plan, ready to ask.
+
+    Attributes:
+        manifest: what run.json says, without totals and verdict.
+        schema: of `data/`.
+        terms: what every row and ledger line shares.
+    """
+
+    job: Job
+    rundir: RunDir
+    index: Index
+    manifest: Mapping[str, Any]
+    schema: pa.Schema
+    terms: Terms
+    builder: Builder
+
+    @property
+    def tasks(self) -> int:
+        """Rows times samples."""
+        return self.index.rows * self.job.samples
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks there are."""
+        return len(self.index.blocks)
+
+    def lane(self, model: str) -> str:
+        """The quota owner of a model: quotas belong to (project, model), not to a key."""
+        return f"{self.terms.endpoint} {self.terms.project} {model}"
+
+
+def block_rows(job: Job) -> int:
+    """Rows of a block: one minute of the planned rate, within bounds."""
+    by_slots = job.limits.concurrency * 60 / _TYPICAL_LATENCY_S
+    a_minute = min(job.limits.requests_per_minute or by_slots, by_slots)
+    return int(min(max(a_minute / job.samples, LEAST_BLOCK_ROWS / job.samples, 1), MOST_BLOCK_ROWS))
+
+
+def make_plan(  # noqa: PLR0913  what only the caller knows
+    job: Job, rundir: RunDir, *, limit: int | None, now: dt.datetime, counted: Counted, failpoints: FailPoints
+) -> Plan:
+    """Read the frozen plan of `rundir`, or make one.
+
+    Raises:
+        JobError: the template does not fit the input.
+        InputError: the input cannot be read, or `strict` refuses it.
+        PlanChanged: the directory was made for another job or another input.
+        StorageError: the directory is damaged or cannot be written.
+    """
+    manifest = rundir.read_manifest()
+    if manifest is None:
+        return _new_plan(job, rundir, limit=limit, now=now, counted=counted, failpoints=failpoints)
+    check_same(job, rundir, manifest)
+    return read_plan(job, rundir, manifest)
+
+
+def check_same(job: Job, rundir: RunDir, manifest: Mapping[str, Any]) -> None:
+    """Refuse a job that would ask something else than the run directory was planned for.
+
+    Raises:
+        PlanChanged: with every setting that differs.
+    """
+    was = manifest["fingerprint"]
+    now = fingerprint(job)
+    if was["sha"] != now.sha:
+        raise PlanChanged(
+            f"{rundir.out}: this run was planned for another job",
+            differences=differences(was["facts"], now.facts),
+            hint=_elsewhere(rundir),
+        )
+
+
+def read_plan(job: Job, rundir: RunDir, manifest: Mapping[str, Any]) -> Plan:
+    """Read the frozen plan back.
+
+    Raises:
+        PlanChanged: an input file has changed since.
+        StorageError: the plan's files are damaged or gone.
+    """
+    if not rundir.index.exists() or not rundir.journal.exists():
+        raise StorageError(
+            f"{rundir.state}: the run's state is gone; its finished parts in {rundir.data} are whole",
+            hint=_elsewhere(rundir),
+        )
+    index = load_index(rundir.index)
+    if changed := check_unchanged(index):
+        raise PlanChanged(f"{rundir.out}: the input has changed", differences=changed, hint=_elsewhere(rundir))
+    return _plan(job, rundir, index, manifest, RateCard.read(rundir.prices))
+
+
+def _elsewhere(rundir: RunDir) -> str:
+    return f"to start afresh: name another folder with -o, or remove {rundir.out}"
+
+
+def _new_plan(  # noqa: PLR0913
+    job: Job, rundir: RunDir, *, limit: int | None, now: dt.datetime, counted: Counted, failpoints: FailPoints
+) -> Plan:
+    if any(not part.name.startswith("train-00000-") for part in rundir.parts()):
+        raise StorageError(f"{rundir.out}: holds parts but no run.json", hint=_elsewhere(rundir))
+    files = find_inputs(job.input, spool=rundir.spool)
+    index = plan_rows(
+        files,
+        job.input,
+        block_rows=block_rows(job),
+        limit=limit,
+        has_template=job.prompt.template is not None,
+        reserved=RESERVED,
+        on_progress=counted,
+    )
+    rates = RateCard.bundled()
+    manifest = _manifest(job, index, now, limit)
+    plan = _plan(job, rundir, index, manifest, rates)
+    for stale in rundir.parts():  # the anchor of a plan that was never finished
+        stale.unlink()
+    save_index(index, rundir.index)
+    rates.write(rundir.prices)
+    write_anchor(rundir, plan.schema, plan.blocks, plan.terms.run_id)
+    rundir.write_manifest(manifest)
+    sync_folder(rundir.state)
+    failpoints.hit("planned")
+    return plan
+
+
+def _plan(job: Job, rundir: RunDir, index: Index, manifest: Mapping[str, Any], rates: RateCard) -> Plan:
+    where = index.files[0].name if index.files else "the input"
+    origin = urlsplit(job.endpoint.base_url or "")
+    terms = Terms(
+        run_id=manifest["run_id"],
+        project=job.endpoint.project,
+        endpoint=f"{origin.scheme}://{origin.netloc}",
+        tier=job.request.service_tier,
+        labels=tuple(sorted(job.labels.items())),
+        rates=rates,
+        samples=job.samples,
+        store_prompt=job.output.store_prompt,
+        raw=job.output.raw,
+    )
+    return Plan(
+        job=job,
+        rundir=rundir,
+        index=index,
+        manifest=manifest,
+        schema=data_schema(index.schema, raw=job.output.raw),
+        terms=terms,
+        builder=Builder(job, index.shape, index.found, where=where),
+    )
+
+
+def _manifest(job: Job, index: Index, now: dt.datetime, limit: int | None) -> dict[str, Any]:
+    mark = fingerprint(job)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
+        "created_at": now.isoformat(timespec="seconds"),
+        "versions": {
+            "batcher": version("batcher-gemini"),
+            "python": platform.python_version(),
+            "pyarrow": pa.__version__,
+            "aiohttp": version("aiohttp"),
+        },
+        "job": job.model_dump(mode="json", exclude_none=True),
+        "fingerprint": {"sha": mark.sha, "facts": dict(mark.facts)},
+        "inputs": [
+            {"name": file.name, "path": str(file.source), "size": file.size, "mtime_ns": file.mtime_ns}
+            for file in index.files
+        ],
+        "shape": index.shape.kind,
+        "limit": limit,
+        "rows": index.rows,
+        "bad_rows": index.bad_rows,
+        "samples": job.samples,
+        "tasks": index.rows * job.samples,
+        "blocks": len(index.blocks),
+        "renamed": dict(index.renamed),
+        "notes": list(index.notes),
+    }
+
+
+def state_of(job: Job) -> Path | None:
+    """The state folder that the job names, None for the one inside the run directory."""
+    return Path(job.output.state_dir) if job.output.state_dir else None

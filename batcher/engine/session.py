@@ -1,0 +1,324 @@
+"""How does one process ask what is left of a run? A feeder, the open tasks, a sealer; and an orderly end for any reason."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections import deque
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from batcher.asking.ask import Asker, Drained, Ending, OpenTask
+from batcher.engine.plan import Plan
+from batcher.engine.seal import Sealer
+from batcher.engine.tally import Tally
+from batcher.engine.work import Chunk, Work, WorkList
+from batcher.errors import BatcherError, EndpointRefused, RunStopped
+from batcher.money.totals import Totals
+from batcher.pacing.gate import Gate
+from batcher.pacing.permit import Permit
+from batcher.records import Kind
+from batcher.store.blocks import BlockRow, State
+from batcher.store.journal import Journal
+
+MOST_FROZEN = 4
+AGREE = 3  # so many different rows must be refused before one refusal is believed to concern them all
+HURRY_S = 1.5
+_MAX_JOURNAL = 8 << 30
+
+
+@dataclass(slots=True)
+class Halt:
+    """Why the session ends early, and how long it may take."""
+
+    why: BatcherError | None = None
+    drain_s: float | None = None
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    hurry: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def stop(self, why: BatcherError, drain_s: float | None = None) -> None:
+        """End the session; the first reason stays. A second call while draining does not hurry: `hurry_up` does."""
+        if self.why is None:
+            self.why, self.drain_s = why, drain_s
+            self.asked.set()
+
+    def hurry_up(self) -> None:
+        """Leave now: what is in flight is abandoned and counts as maybe billed."""
+        self.hurry.set()
+
+
+class Session:
+    """Asks every unfinished task of a plan once through, and seals what is finished.
+
+    Args:
+        plan: what there is to do.
+        rows: the blocks as the journal knows them.
+        halt: through which signals and refusals end it.
+    """
+
+    def __init__(  # noqa: PLR0913  the parts of a run, each made by `engine/local.py`
+        self,
+        plan: Plan,
+        rows: Mapping[int, BlockRow],
+        *,
+        journal: Journal,
+        gate: Gate,
+        asker: Asker,
+        worklist: WorkList,
+        sealer: Sealer,
+        tally: Tally,
+        halt: Halt,
+    ) -> None:
+        self._plan = plan
+        self._rows = rows
+        self._journal = journal
+        self._gate = gate
+        self._asker = asker
+        self._worklist = worklist
+        self._sealer = sealer
+        self._tally = tally
+        self._halt = halt
+        self._now = asyncio.get_running_loop().time
+        self._chunks: asyncio.Queue[Chunk | None] = asyncio.Queue(maxsize=2)
+        self._finished: asyncio.Queue[Work] = asyncio.Queue()
+        self._fits = asyncio.Event()
+        self._unsealed = sum(1 for block in plan.index.blocks if not _is_sealed(rows.get(block.no)))
+        self._open: dict[asyncio.Task[None], OpenTask] = {}
+        self._refused: list[tuple[Ending, Work]] = []
+        self._kept_slots: list[Permit] = []
+        self._fed = False
+        self._sealing = False
+        self._drain_until: float | None = None
+        self.held = ""
+        self.last: deque[Ending] = deque(maxlen=20)
+        self.totals_of_blocks: dict[int, Totals] = {no: row.totals for no, row in rows.items() if row.totals}
+
+    @property
+    def open_tasks(self) -> int:
+        """Tasks between admission and outcome."""
+        return len(self._open)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests out."""
+        return len(self._asker.in_flight)
+
+    @property
+    def limited_by(self) -> str:
+        """What the next request waits for."""
+        return self.held or self._gate.limited_by
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether any task is left that has no outcome."""
+        return bool(self._open) or not self._fed
+
+    async def run(self) -> None:
+        """Work until all blocks are sealed or `halt` says stop; then drain. Never raises for what ends a run: see `halt.why`."""
+        crew = [self._guarded(work) for work in (self._prepare(), self._feed(), self._seal())]
+        stopped = asyncio.ensure_future(self._halt.asked.wait())
+        try:
+            while not stopped.done() and any(not member.done() for member in crew):
+                await asyncio.wait([stopped, *(m for m in crew if not m.done())], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            await self._drain(crew)
+
+    def _guarded(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        async def guarded() -> None:
+            try:
+                await work
+            except BatcherError as error:
+                self._halt.stop(error)
+
+        return asyncio.ensure_future(guarded())
+
+    async def _prepare(self) -> None:
+        async for chunk in self._all_chunks():
+            await self._chunks.put(chunk)
+        await self._chunks.put(None)
+
+    async def _all_chunks(self) -> AsyncIterator[Chunk]:
+        for block in self._plan.index.blocks:
+            row = self._rows.get(block.no)
+            if _is_sealed(row):
+                continue
+            await self._room()
+            work = await self._worklist.open(block, row)
+            if not work.remaining:
+                self._finished.put_nowait(work)
+                continue
+            async for chunk in self._worklist.chunks(work):
+                yield chunk
+
+    async def _room(self) -> None:
+        """Wait while too many blocks are frozen or the journal is too big."""
+        while True:
+            self._fits.clear()
+            self.held = "sealing" if self._finished.qsize() > MOST_FROZEN else self._journal_held()
+            if not self.held:
+                return
+            await self._fits.wait()
+
+    def _journal_held(self) -> str:
+        # With nothing to seal, waiting would be for ever; the disk's own limit then speaks.
+        path = self._plan.rundir.journal
+        size = path.stat().st_size
+        if size < _MAX_JOURNAL and size < (size + shutil.disk_usage(path.parent).free) // 4:
+            return ""
+        return "journal" if self._finished.qsize() else ""
+
+    async def _feed(self) -> None:
+        while (chunk := await self._chunks.get()) is not None:
+            await asyncio.shield(chunk.committed)
+            self._count_ended(chunk)
+            for task in chunk.tasks:
+                await self._send(task, chunk.work)
+        self._fed = True
+        await self._last_ones()
+
+    async def _send(self, task: OpenTask, work: Work) -> None:
+        gate = self._gate
+        if not gate.open_now():
+            await gate.open()
+        try:
+            permit = gate.admit_now(task.lane, task.request.estimated_tokens)
+            if permit is None:
+                permit = await gate.admit(task.lane, task.request.estimated_tokens)
+        except BaseException:
+            gate.close()
+            raise
+        asking = asyncio.create_task(self._ask(task, permit, work))
+        self._open[asking] = task
+
+    async def _ask(self, task: OpenTask, permit: Permit, work: Work) -> None:
+        try:
+            ending = await self._asker.ask(task, permit)
+        except Drained:
+            return
+        except BatcherError as error:
+            self._halt.stop(error)
+            return
+        finally:
+            self._gate.close()
+            del self._open[asyncio.current_task()]  # type: ignore[arg-type]  # this runs as a task
+        self._ended(ending, work)
+
+    def _ended(self, ending: Ending, work: Work) -> None:
+        if ending.outcome is not None:
+            self._tally.outcome(ending.outcome, self._now())
+            self.last.append(ending)
+            self._one_less(work)
+            if self._kept_slots and self._tally.answered:
+                self._let_go()
+        elif ending.turn.verdict.kind is Kind.PARKED:
+            self._gate.free(ending.turn.permit)
+            self._halt.stop(self._parked(ending))
+        else:
+            self._refuse(ending, work)
+
+    def _refuse(self, ending: Ending, work: Work) -> None:
+        """Take note that one row was told something that may concern them all.
+
+        Until an answer shows otherwise its slot stays taken: a refused key costs no more requests than there are slots.
+        """
+        self._refused.append((ending, work))
+        self._kept_slots.append(ending.turn.permit)
+        if self._tally.answered:
+            self._let_go()
+        if len(self._refused) >= AGREE or not (self._tally.answered or self._asker.in_flight):
+            self._halt.stop(EndpointRefused(self._said(ending)))
+
+    def _said(self, ending: Ending) -> str:
+        verdict, status = ending.turn.verdict, ending.turn.attempt.http_status
+        told = self._asker.scrubbed(verdict.message)
+        return f"the endpoint refuses us: {verdict.reason}{f' (HTTP {status})' if status else ''}: {told}"
+
+    def _parked(self, ending: Ending) -> RunStopped:
+        told = self._asker.scrubbed(ending.turn.verdict.message)
+        return RunStopped(
+            f"{ending.turn.attempt.model}: {ending.turn.verdict.reason}: {told}",
+            hint="type the same command again when the quota has reset",
+        )
+
+    def _let_go(self) -> None:
+        while self._kept_slots:
+            self._gate.free(self._kept_slots.pop())
+
+    async def _last_ones(self) -> None:
+        """Wait for the open tasks; then the few that were refused while others were served fail as rows."""
+        while self._open:
+            await asyncio.wait(self._open)
+        if self._refused and not self._tally.answered:
+            self._halt.stop(EndpointRefused(self._said(self._refused[0][0])))
+        for ending, work in self._refused:
+            outcome = await self._asker.give_up(ending)
+            self._tally.outcome(outcome, self._now())
+            self._one_less(work)
+
+    def _count_ended(self, chunk: Chunk) -> None:
+        for outcome in chunk.ended:
+            self._tally.outcome(outcome, self._now())
+            self._one_less(chunk.work)
+
+    def _one_less(self, work: Work) -> None:
+        work.remaining -= 1
+        if not work.remaining:
+            self._finished.put_nowait(work)
+
+    async def _seal(self) -> None:
+        while self._unsealed and self._halt.why is None:
+            work = await self._finished.get()
+            self._sealing = True
+            try:
+                self.totals_of_blocks[work.no] = await self._sealer.seal(work.sealable())
+            finally:
+                self._sealing = False
+            self._unsealed -= 1
+            self._fits.set()
+
+    async def _drain(self, crew: list[asyncio.Task[None]]) -> None:
+        """Send nothing more, let what is out come home, and finish the part under construction."""
+        prepare, feed, seal = crew
+        self._asker.draining = True
+        prepare.cancel()
+        feed.cancel()
+        for asking, task in self._open.items():
+            if task.waiting:
+                asking.cancel()
+        await self._come_home()
+        if not self._sealing:
+            seal.cancel()
+        else:
+            await self._within(seal)
+        for left in (*crew, *self._open):
+            left.cancel()
+        await asyncio.gather(*crew, *self._open, return_exceptions=True)
+
+    async def _come_home(self) -> None:
+        while self._open and await self._within(*self._open):
+            pass
+
+    async def _within(self, *work: asyncio.Task[None]) -> bool:
+        """Wait for some of `work`; False when the time to drain is over."""
+        now = self._now()
+        if self._drain_until is None:
+            self._drain_until = now + self._halt.drain_s if self._halt.drain_s is not None else float("inf")
+        hurry = asyncio.ensure_future(self._halt.hurry.wait())
+        left = min(self._drain_until - now, HURRY_S if self._halt.hurry.is_set() else float("inf"))
+        try:
+            if left <= 0:
+                return False
+            done, _ = await asyncio.wait(
+                [*work, hurry],
+                timeout=None if left == float("inf") else left,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            hurry.cancel()
+        return bool(done - {hurry})
+
+
+def _is_sealed(row: BlockRow | None) -> bool:
+    return row is not None and row.state is State.SEALED

@@ -1,0 +1,100 @@
+"""What has this session seen so far? A running sum for whoever watches; the parts' own sums are the record."""
+
+from __future__ import annotations
+
+from collections import deque
+from decimal import Decimal
+
+from batcher.asking.ask import Turn
+from batcher.money.totals import Tokens, Totals
+from batcher.records import Billed, Outcome, Status
+from batcher.store.columns import Read, Terms, priced_attempt
+
+_WINDOW_S = 10.0
+
+
+class Tally:
+    """Adds up turns and outcomes as they happen.
+
+    Args:
+        before: what earlier sessions of the run had.
+        terms: the run's rate card and tier.
+    """
+
+    def __init__(self, before: Totals, terms: Terms) -> None:
+        self._before = before
+        self._terms = terms
+        self._statuses = dict.fromkeys(Status, 0)
+        self._finished: deque[tuple[float, int]] = deque()
+        self.sent = 0
+        self._throttled = 0
+        self._maybe = 0
+        self._unpriced = 0
+        self._input = self._output = self._cached = self._thinking = 0
+        self._cost = self._wasted = Decimal(0)
+
+    def turn(self, turn: Turn) -> None:
+        """One request was judged."""
+        attempt = turn.attempt
+        self.sent += 1
+        if attempt.http_status == 429:
+            self._throttled += 1
+        if attempt.billed is Billed.YES and turn.answer is not None:
+            self._bill(priced_attempt(attempt, turn.answer, self._terms))
+        elif attempt.billed is Billed.MAYBE:
+            self._maybe += 1
+
+    def _bill(self, read: Read) -> None:
+        priced = read.priced
+        if priced is None or priced.buckets is None:
+            return
+        tokens = priced.buckets
+        self._input += tokens.billed_input
+        self._output += tokens.billed_output
+        self._cached += tokens.cached_input + tokens.audio_cached_input
+        self._thinking += tokens.thinking
+        if priced.cost_usd is None:
+            self._unpriced += 1
+        else:
+            self._cost += priced.cost_usd
+
+    def outcome(self, outcome: Outcome, now_s: float) -> None:
+        """One task ended."""
+        self._statuses[outcome.status] += 1
+        second = int(now_s)
+        if self._finished and self._finished[-1][0] == second:
+            self._finished[-1] = (second, self._finished[-1][1] + 1)
+        else:
+            self._finished.append((second, 1))
+            while self._finished[0][0] < second - _WINDOW_S:
+                self._finished.popleft()
+
+    def rate_per_s(self, now_s: float, since_s: float) -> float:
+        """Tasks finished a second over the last ten, of whole seconds where there are any."""
+        span = min(_WINDOW_S, max(now_s - since_s, 0.1))
+        recent = sum(count for second, count in self._finished if second >= now_s - span)
+        return recent / span
+
+    @property
+    def finished(self) -> int:
+        """Tasks that ended in this session."""
+        return sum(self._statuses.values())
+
+    @property
+    def answered(self) -> int:
+        """Tasks of this session that the endpoint answered; 0 while nothing shows that it will serve us."""
+        return self.finished - self._statuses[Status.FAILED]
+
+    def totals(self) -> Totals:
+        """Earlier sessions and this one."""
+        mine = Totals(
+            by_status={status: count for status, count in self._statuses.items() if count},
+            attempts=self.sent,
+            throttled=self._throttled,
+            tokens=Tokens(input=self._input, output=self._output, cached=self._cached, thinking=self._thinking),
+            cost_usd=self._cost,
+            wasted_usd=self._wasted,
+            unpriced=self._unpriced,
+            maybe_billed=self._maybe,
+        )
+        return self._before + mine

@@ -1,0 +1,201 @@
+"""Which blocks are open, and what is next to ask? Block files are written ahead, tasks are admitted before they may be sent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+
+from batcher.asking.ask import OpenTask, failed_row
+from batcher.engine.plan import Plan
+from batcher.engine.seal import Sealable
+from batcher.money.totals import Totals
+from batcher.records import Outcome
+from batcher.rows.blocks import Block
+from batcher.rows.slices import BlockReader
+from batcher.store.blockfile import SLICE, BlockFile, BlockWriter, Planned, schema_of, slice_of
+from batcher.store.blocks import Begun, BlockRow, State, put_block, read_asked, read_begun, read_done
+from batcher.store.failpoints import FailPoints
+from batcher.store.frames import pack_outcome
+from batcher.store.journal import Journal
+from batcher.store.kept import used_before
+
+LOOK_AHEAD = 64  # tasks admitted together; after a kill, what was admitted but not sent counts as maybe billed
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Work:
+    """A block with tasks to ask.
+
+    Attributes:
+        remaining: tasks without an outcome; the block is sealed at 0.
+    """
+
+    no: int
+    first_task: int
+    tasks: int
+    generation: int
+    digest: str
+    asked: frozenset[int] | None
+    before: Totals | None
+    done: set[int] = field(default_factory=set)
+    remaining: int = 0
+
+    def sealable(self) -> Sealable:
+        """What the sealer needs to know."""
+        return Sealable(
+            no=self.no,
+            generation=self.generation,
+            digest=self.digest,
+            first_task=self.first_task,
+            tasks=self.tasks,
+            asked=self.asked,
+            before=self.before,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """Tasks that may be sent once `committed` is done, and rows that ended without being asked."""
+
+    work: Work
+    tasks: list[OpenTask]
+    ended: list[Outcome]
+    committed: asyncio.Future[None]
+
+
+class WorkList:
+    """Opens blocks in order and yields their unfinished tasks in chunks.
+
+    Args:
+        plan: what there is.
+        journal: where blocks and admissions are recorded.
+        wall_us: for the stamp of an admission.
+        secret: the key, kept out of messages.
+    """
+
+    def __init__(
+        self, plan: Plan, journal: Journal, *, wall_us: Callable[[], int], secret: str, failpoints: FailPoints
+    ) -> None:
+        self._plan = plan
+        self._journal = journal
+        self._wall_us = wall_us
+        self._secret = secret
+        self._failpoints = failpoints
+        self._samples = plan.job.samples
+        self._schema = schema_of(plan.index.schema)
+        self._lanes: dict[str, str] = {}
+        self._reader = BlockReader(plan.index, plan.job.input, slice_rows=SLICE, needed=plan.builder.needed)
+
+    async def open(self, block: Block, row: BlockRow | None) -> Work:
+        """Make a block ready to ask: its block file written and recorded, its finished tasks known.
+
+        Raises:
+            PlanChanged: the input's bytes are not those that were planned.
+            StorageError: the disk refuses, or the block file is damaged.
+        """
+        first, count = block.first_ordinal * self._samples, block.rows * self._samples
+        if row is None:
+            digest = await self.write(block)
+            await self._journal.call(put_block(block.no, State.OPEN, 1, digest))
+            return Work(
+                no=block.no,
+                first_task=first,
+                tasks=count,
+                generation=1,
+                digest=digest,
+                asked=None,
+                before=None,
+                remaining=count,
+            )
+        asked = await self._journal.call(read_asked(block.no))
+        done = await self._journal.call(read_done(first, first + count))
+        return Work(
+            no=block.no,
+            first_task=first,
+            tasks=count,
+            generation=row.generation,
+            digest=row.digest,
+            asked=asked,
+            before=row.totals,
+            done=done,
+            remaining=(count if asked is None else len(asked)) - len(done),
+        )
+
+    async def write(self, block: Block) -> str:
+        """Write a block file from the input, in steps short enough for the loop; its digest."""
+        plan = self._plan
+        writer = BlockWriter(plan.rundir.block_file(block.no), self._schema)
+        for part in self._reader.read(block):
+            made = [row.problem or plan.builder.build(row) for row in part.rows]
+            writer.write(slice_of(part.rows, made, part.columns, self._schema))
+            await asyncio.sleep(0)
+        digest = await asyncio.to_thread(writer.finish)
+        self._failpoints.hit("block-written")
+        return digest
+
+    async def chunks(self, work: Work) -> AsyncIterator[Chunk]:
+        """The unfinished tasks of a block, in order; each chunk's admission is already on its way to the disk."""
+        if not work.remaining:
+            return
+        begun = await self._begun(work)
+        path = self._plan.rundir.block_file(work.no)
+        file = await asyncio.to_thread(BlockFile, path, digest=work.digest)
+        try:
+            for number in range(file.slices):
+                for chunk in self._cut(work, begun, file.planned(number)):
+                    yield chunk
+        finally:
+            file.close()
+
+    async def _begun(self, work: Work) -> dict[int, Begun]:
+        stop = work.first_task + work.tasks
+        begun = await self._journal.call(read_begun(work.first_task, stop))
+        if work.asked is None:
+            return begun
+        part = self._plan.rundir.part(work.no, self._plan.blocks)
+        before = await asyncio.to_thread(used_before, part, work.asked)
+        return {task: Begun(attempts=count, counted=0) for task, count in before.items()} | begun
+
+    def _cut(self, work: Work, begun: dict[int, Begun], rows: list[Planned]) -> Iterator[Chunk]:
+        numbers = [
+            (row, task)
+            for row in rows
+            for task in range(row.ordinal * self._samples, (row.ordinal + 1) * self._samples)
+            if task not in work.done and (work.asked is None or task in work.asked)
+        ]
+        for start in range(0, len(numbers), LOOK_AHEAD):
+            yield self._admitted(work, begun, numbers[start : start + LOOK_AHEAD])
+
+    def _admitted(self, work: Work, begun: dict[int, Begun], numbers: list[tuple[Planned, int]]) -> Chunk:
+        now = self._wall_us()
+        tasks, ended, committed = [], [], None
+        for row, number in numbers:
+            if row.request is None:
+                assert row.problem is not None
+                outcome = failed_row(number, row.problem, at_us=now, secret=self._secret)
+                committed = self._journal.finish(number, pack_outcome(outcome))
+                ended.append(outcome)
+            else:
+                past = begun.get(number)
+                tasks.append(
+                    OpenTask(
+                        task=number,
+                        request=row.request,
+                        lane=self._lane(row.request.model),
+                        attempts=past.attempts if past else 0,
+                        counted=past.counted if past else 0,
+                    )
+                )
+        if tasks:
+            committed = self._journal.admit(
+                [(t.task, t.attempts + 1, t.request.input_bound, t.request.output_bound, now) for t in tasks]
+            )
+        assert committed is not None
+        return Chunk(work=work, tasks=tasks, ended=ended, committed=committed)
+
+    def _lane(self, model: str) -> str:
+        lane = self._lanes.get(model)
+        if lane is None:
+            lane = self._lanes[model] = self._plan.lane(model)
+        return lane

@@ -1,0 +1,250 @@
+"""Which state is a block in, and what has the journal of it? Functions for `Journal.call`: they run on the writer thread.
+
+(absent) → OPEN → FROZEN → SEALED → OPEN (generation + 1, by a retry) → …
+"""
+
+from __future__ import annotations
+
+import enum
+import sqlite3
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import orjson
+
+from batcher.money.totals import Totals
+from batcher.records import Attempt, Billed, Kind, Outcome, Status
+from batcher.store.failpoints import FailPoints
+from batcher.store.frames import pack_attempt, unpack_attempt, unpack_outcome
+
+CLEAR_TASKS = 256  # deleted a commit, so that answers never wait long behind a seal
+
+
+class State(enum.StrEnum):
+    """What a block's row in the journal says."""
+
+    OPEN = "open"
+    FROZEN = "frozen"
+    SEALED = "sealed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockRow:
+    """One block as the journal knows it.
+
+    Attributes:
+        digest: of its block file.
+        totals: of its part; None until it was sealed once.
+    """
+
+    no: int
+    state: State
+    generation: int
+    digest: str
+    totals: Totals | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """An unfinished task's past: how many attempts it had, and how many of them counted."""
+
+    attempts: int
+    counted: int
+
+
+def read_blocks(connection: sqlite3.Connection) -> dict[int, BlockRow]:
+    """All blocks that were ever opened, by number."""
+    rows = connection.execute("select no, state, generation, digest, totals from block order by no").fetchall()
+    return {row[0]: _block_row(*row) for row in rows}
+
+
+def _block_row(no: int, state: str, generation: int, digest: str, totals: bytes | None) -> BlockRow:
+    read = Totals.from_json(orjson.loads(totals)) if totals else None
+    return BlockRow(no=no, state=State(state), generation=generation, digest=digest, totals=read)
+
+
+def put_block(
+    no: int, state: State, generation: int, digest: str, totals: Totals | None = None
+) -> Callable[[sqlite3.Connection], None]:
+    """Write a block's state; its totals stay when none are given."""
+
+    def work(connection: sqlite3.Connection) -> None:
+        packed = orjson.dumps(totals.as_json()) if totals is not None else None
+        connection.execute(
+            "insert into block values (?, ?, ?, ?, ?) on conflict(no) do update set state=excluded.state,"
+            " generation=excluded.generation, digest=excluded.digest, totals=coalesce(excluded.totals, totals)",
+            (no, state, generation, digest, packed),
+        )
+
+    return work
+
+
+def reopen_block(no: int, generation: int, digest: str, asked: Iterable[int]) -> Callable[[sqlite3.Connection], None]:
+    """Open a sealed block again for some of its tasks, in one commit with the list of them."""
+
+    def work(connection: sqlite3.Connection) -> None:
+        connection.execute("begin immediate")
+        put_block(no, State.OPEN, generation, digest)(connection)
+        connection.execute("insert or replace into meta values (?, ?)", (_asked_key(no), orjson.dumps(sorted(asked))))
+        connection.execute("commit")
+
+    return work
+
+
+def read_asked(no: int) -> Callable[[sqlite3.Connection], frozenset[int] | None]:
+    """The tasks that a reopened block asks; None for a block that asks all of them."""
+
+    def work(connection: sqlite3.Connection) -> frozenset[int] | None:
+        row = connection.execute("select value from meta where key = ?", (_asked_key(no),)).fetchone()
+        return frozenset(orjson.loads(row[0])) if row else None
+
+    return work
+
+
+def _asked_key(no: int) -> str:
+    return f"asked-{no}"
+
+
+def read_done(first: int, stop: int) -> Callable[[sqlite3.Connection], set[int]]:
+    """The tasks of a range that have an outcome."""
+
+    def work(connection: sqlite3.Connection) -> set[int]:
+        rows = connection.execute("select task from done where task >= ? and task < ?", (first, stop))
+        return {task for (task,) in rows}
+
+    return work
+
+
+def read_begun(first: int, stop: int) -> Callable[[sqlite3.Connection], dict[int, Begun]]:
+    """The past of the unfinished tasks of a range."""
+
+    def work(connection: sqlite3.Connection) -> dict[int, Begun]:
+        rows = connection.execute(
+            "select task, n, record from attempt where task >= ? and task < ?"
+            " and task not in (select task from done where task >= ? and task < ?) order by task, n",
+            (first, stop, first, stop),
+        )
+        begun: dict[int, Begun] = {}
+        for task, n, record in rows:
+            before = begun.get(task, Begun(attempts=0, counted=0))
+            counted = unpack_attempt(task, n, record).verdict is Kind.RETRY
+            begun[task] = Begun(attempts=n, counted=before.counted + counted)
+        return begun
+
+    return work
+
+
+def read_answers(first: int, stop: int) -> Callable[[sqlite3.Connection], tuple[list[Outcome], list[list[Attempt]]]]:
+    """The finished tasks of a range in order, each with its attempts."""
+
+    def work(connection: sqlite3.Connection) -> tuple[list[Outcome], list[list[Attempt]]]:
+        done = connection.execute(
+            "select task, record from done where task >= ? and task < ? order by task", (first, stop)
+        ).fetchall()
+        tried = connection.execute(
+            "select task, n, record from attempt where task >= ? and task < ? order by task, n", (first, stop)
+        ).fetchall()
+        outcomes = [unpack_outcome(task, record) for task, record in done]
+        attempts: dict[int, list[Attempt]] = {outcome.task: [] for outcome in outcomes}
+        for task, n, record in tried:
+            if task in attempts:
+                attempts[task].append(unpack_attempt(task, n, record))
+        return outcomes, list(attempts.values())
+
+    return work
+
+
+def clear_block(first: int, stop: int, failpoints: FailPoints) -> list[Callable[[sqlite3.Connection], None]]:
+    """The pieces of work that take a sealed block's rows out of the journal."""
+
+    def piece(start: int) -> Callable[[sqlite3.Connection], None]:
+        end = min(start + CLEAR_TASKS, stop)
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("begin immediate")
+            for table in ("done", "attempt", "admitted"):
+                connection.execute(f"delete from {table} where task >= ? and task < ?", (start, end))  # noqa: S608  three names, above
+            connection.execute("commit")
+            failpoints.hit("journal-half-cleared")
+
+        return work
+
+    return [piece(start) for start in range(first, stop, CLEAR_TASKS)]
+
+
+def forget_asked(no: int) -> Callable[[sqlite3.Connection], None]:
+    """A reopened block is sealed again: its list has served."""
+
+    def work(connection: sqlite3.Connection) -> None:
+        connection.execute("delete from meta where key = ?", (_asked_key(no),))
+
+    return work
+
+
+def recover_lost(connection: sqlite3.Connection) -> int:
+    """Turn every admitted attempt without a record into a `lost` one, maybe billed at its reserve; how many there were.
+
+    Nobody knows whether they reached the server: the process died between the send and the journal.
+    """
+    rows = connection.execute(
+        "select a.task, a.n, a.reserve_input, a.reserve_output, a.at from admitted a"
+        " left join attempt t on t.task = a.task and t.n = a.n where t.task is null"
+    ).fetchall()
+    lost = [(task, n, pack_attempt(_lost(task, n, *rest))) for task, n, *rest in rows]
+    connection.execute("begin immediate")
+    connection.executemany("insert into attempt values (?, ?, ?)", lost)
+    connection.execute("commit")
+    return len(lost)
+
+
+def _lost(task: int, n: int, reserve_input: int, reserve_output: int, at: int) -> Attempt:
+    return Attempt(
+        task=task,
+        n=n,
+        model="",
+        started_at=at,
+        latency_ms=None,
+        first_byte_ms=None,
+        http_status=None,
+        verdict=Kind.LOST,
+        reason="lost",
+        quota_id=None,
+        waited_ms=0.0,
+        billed=Billed.MAYBE,
+        service_tier=None,
+        reserve_input=reserve_input,
+        reserve_output=reserve_output,
+    )
+
+
+def withdraw_unsent(in_flight: frozenset[tuple[int, int]]) -> Callable[[sqlite3.Connection], None]:
+    """Before a clean end: forget admissions that were never sent; keep those of (task, n) still in flight, left behind on purpose."""
+
+    def work(connection: sqlite3.Connection) -> None:
+        rows = connection.execute(
+            "select a.task, a.n from admitted a left join attempt t on t.task = a.task and t.n = a.n where t.task is null"
+        ).fetchall()
+        unsent = [row for row in rows if row not in in_flight]
+        connection.execute("begin immediate")
+        connection.executemany("delete from admitted where task = ? and n = ?", unsent)
+        connection.execute("commit")
+
+    return work
+
+
+def read_rest(connection: sqlite3.Connection) -> tuple[list[Outcome], list[list[Attempt]]]:
+    """Everything the journal holds: outcomes, and the attempts of every task, finished or not."""
+    outcomes = [unpack_outcome(*row) for row in connection.execute("select task, record from done")]
+    attempts: dict[int, list[Attempt]] = {}
+    for task, n, record in connection.execute("select task, n, record from attempt order by task, n"):
+        attempts.setdefault(task, []).append(unpack_attempt(task, n, record))
+    return outcomes, [attempts.pop(outcome.task, []) for outcome in outcomes] + list(attempts.values())
+
+
+def read_statuses(connection: sqlite3.Connection) -> dict[Status, int]:
+    """How many unsealed tasks ended how."""
+    statuses: dict[Status, int] = {}
+    for task, record in connection.execute("select task, record from done"):
+        status = unpack_outcome(task, record).status
+        statuses[status] = statuses.get(status, 0) + 1
+    return statuses

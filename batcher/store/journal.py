@@ -1,0 +1,257 @@
+"""What is finished but not yet in a part? A SQLite journal that one thread group-commits.
+
+The loop gathers records while the thread commits the batch before; every record of a batch waits on one future, set after COMMIT
+(WAL, synchronous=FULL: acknowledged means on disk). One connection, one thread, exclusive locking: the WAL-reset bug of SQLite
+before 3.51.3 needs two connections, and the lock keeps a second process out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from batcher.errors import StorageError
+from batcher.store.failpoints import FailPoints
+
+T = TypeVar("T")
+
+FEW = 32  # a batch of fewer lingers: groups of 8 cost twice the CPU a row of groups of 32 (measured)
+LINGER_S = 0.002
+
+_SCHEMA = """
+create table if not exists meta(key text primary key, value blob) without rowid;
+create table if not exists block(no integer primary key, state text not null, generation integer not null,
+    digest text not null, totals blob);
+create table if not exists done(task integer primary key, record blob not null);
+create table if not exists attempt(task integer, n integer, record blob not null, primary key(task, n)) without rowid;
+create table if not exists admitted(task integer, n integer, reserve_input integer, reserve_output integer, at integer,
+    primary key(task, n)) without rowid;
+"""
+_ADMIT = "insert or replace into admitted values (?, ?, ?, ?, ?)"
+_ATTEMPT = "insert or replace into attempt values (?, ?, ?)"
+_DONE = "insert or replace into done values (?, ?)"
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Records that commit together, and the future of all who wait for them.
+
+    A batch is what arrived while the one before was being committed: never more than the open tasks have to say.
+    """
+
+    committed: asyncio.Future[None]
+    admitted: list[tuple[int, int, int, int, int]] = field(default_factory=list)
+    attempts: list[tuple[int, int, bytes]] = field(default_factory=list)
+    done: list[tuple[int, bytes]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.admitted) + len(self.attempts) + len(self.done)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the journal for its one writer: WAL, synced commits, exclusive.
+
+    Raises:
+        StorageError: the file is damaged or the disk refuses it.
+    """
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        connection.execute("pragma page_size=8192")
+        connection.execute("pragma locking_mode=exclusive")
+        connection.execute("pragma journal_mode=wal")
+        connection.execute("pragma synchronous=full")
+        connection.execute("pragma fullfsync=on")  # macOS: fsync alone does not reach the platter
+        connection.execute("pragma secure_delete=off")
+        connection.executescript(_SCHEMA)
+    except sqlite3.Error as error:
+        raise StorageError(f"{path}: the journal does not open: {error}") from error
+    return connection
+
+
+class Journal:
+    """The durable record of finished tasks whose block is not sealed yet.
+
+    Made on the running loop; every `admit`, `retry` and `finish` returns the future of the batch it joined. A failed commit sets a
+    `StorageError` on that future and on every later one: after an I/O error nothing more is written to this file (fsync may lie).
+    """
+
+    def __init__(self, path: Path, *, failpoints: FailPoints) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._path = path
+        self._failpoints = failpoints
+        self._connection = connect(path)
+        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._gathering = self._new_batch()
+        self._busy = False
+        self._linger: asyncio.TimerHandle | None = None
+        self._broken: StorageError | None = None
+        self._thread = threading.Thread(target=self._serve, name="journal", daemon=True)
+        self._thread.start()
+
+    def admit(self, admissions: Iterable[tuple[int, int, int, int, int]]) -> asyncio.Future[None]:
+        """Record (task, n, reserve_input, reserve_output, at_us) before they may be sent."""
+        batch = self._gathering
+        batch.admitted.extend(admissions)
+        return self._joined(batch)
+
+    def retry(self, task: int, n: int, frame: bytes, admission: tuple[int, int, int, int, int]) -> asyncio.Future[None]:
+        """Record a failed attempt and, in the same commit, the admission of the next."""
+        batch = self._gathering
+        batch.attempts.append((task, n, frame))
+        batch.admitted.append(admission)
+        return self._joined(batch)
+
+    def attempted(self, task: int, n: int, frame: bytes) -> asyncio.Future[None]:
+        """Record an attempt whose task stays open."""
+        batch = self._gathering
+        batch.attempts.append((task, n, frame))
+        return self._joined(batch)
+
+    def finish(self, task: int, outcome: bytes, n: int = 0, attempt: bytes = b"") -> asyncio.Future[None]:
+        """Record an outcome with its last attempt; n = 0 for a task that was never sent."""
+        batch = self._gathering
+        if n:
+            batch.attempts.append((task, n, attempt))
+        batch.done.append((task, outcome))
+        return self._joined(batch)
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether a commit failed; nothing more is written then."""
+        return self._broken is not None
+
+    async def call(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` on the writer thread between two commits and return what it returned.
+
+        Raises:
+            StorageError: the database refused; the journal is broken from then on.
+        """
+        if self._broken:
+            raise self._broken
+        answer: asyncio.Future[T] = self._loop.create_future()
+        self._work.put(lambda: self._call(work, answer))
+        return await answer
+
+    async def close(self) -> None:
+        """Commit what was gathered and end the thread."""
+        if len(self._gathering) and not self._broken:
+            last = self._gathering.committed
+            self._flush()
+            await asyncio.wait([last])
+        self._work.put(None)
+        await asyncio.to_thread(self._thread.join)
+        self._connection.close()
+
+    def _new_batch(self) -> _Batch:
+        return _Batch(self._loop.create_future())
+
+    def _joined(self, batch: _Batch) -> asyncio.Future[None]:
+        if self._broken:
+            failed: asyncio.Future[None] = self._loop.create_future()
+            failed.set_exception(self._broken)
+            return failed
+        if not self._busy:
+            if len(batch) >= FEW:
+                self._flush()
+            elif self._linger is None:
+                self._linger = self._loop.call_later(LINGER_S, self._flush)
+        return batch.committed
+
+    def _flush(self) -> None:
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+        batch = self._gathering
+        if self._busy or not len(batch):
+            return
+        self._busy = True
+        self._gathering = self._new_batch()
+        self._work.put(lambda: self._commit(batch))
+
+    def _committed(self, batch: _Batch, error: StorageError | None) -> None:
+        self._busy = False
+        if error is not None:
+            self._broken = error
+            self._fail(batch, error)
+            self._fail(self._gathering, error)
+            return
+        if not batch.committed.done():  # a second signal cancels even those who wait for a commit
+            batch.committed.set_result(None)
+        waiting = len(self._gathering)
+        if waiting >= FEW:
+            self._flush()
+        elif waiting:
+            self._linger = self._loop.call_later(LINGER_S, self._flush)
+
+    @staticmethod
+    def _fail(batch: _Batch, error: StorageError) -> None:
+        if not batch.committed.done():
+            batch.committed.set_exception(error)
+            batch.committed.exception()  # a batch that nobody waits for is no news on stderr
+
+    def _serve(self) -> None:
+        while (work := self._work.get()) is not None:
+            work()
+
+    def _commit(self, batch: _Batch) -> None:
+        error = None
+        write = self._connection.executemany
+        try:
+            self._connection.execute("begin immediate")
+            if batch.admitted:
+                write(_ADMIT, batch.admitted)
+            if batch.attempts:
+                write(_ATTEMPT, batch.attempts)
+            if batch.done:
+                write(_DONE, batch.done)
+            self._failpoints.hit("before-commit")
+            self._connection.execute("commit")
+            self._failpoints.hit("after-commit")
+        except sqlite3.Error as cause:
+            error = StorageError(f"{self._path}: the journal cannot be written: {cause}", hint=_FULL)
+            self._rollback()
+        self._tell(self._committed, batch, error)
+
+    def _rollback(self) -> None:
+        if self._connection.in_transaction:
+            try:
+                self._connection.execute("rollback")
+            except sqlite3.Error:
+                self._connection.close()  # the next open replays the WAL up to the last whole commit
+
+    def _call(self, work: Callable[[sqlite3.Connection], T], answer: asyncio.Future[T]) -> None:
+        try:
+            result = work(self._connection)
+        except sqlite3.Error as cause:
+            self._rollback()
+            error = StorageError(f"{self._path}: {cause}", hint=_FULL)
+            self._tell(_set_exception, answer, error)
+        except StorageError as error:
+            self._tell(_set_exception, answer, error)
+        else:
+            self._tell(_set_result, answer, result)
+
+    def _tell(self, tell: Callable[..., None], *what: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(tell, *what)
+        except RuntimeError:  # the loop is gone: the process is ending, the commit stands
+            return
+
+
+_FULL = "free some disk and run the same command again: every committed answer is safe"
+
+
+def _set_result(future: asyncio.Future[T], value: T) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _set_exception(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

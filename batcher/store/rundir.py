@@ -1,0 +1,233 @@
+"""Where does everything of a run lie, and whose is it? Paths, the lock, the manifest and `_SUCCESS`."""
+
+from __future__ import annotations
+
+import datetime as dt
+import fcntl
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from batcher.errors import RunLocked, StorageError
+from batcher.store.disk import remove, sync_folder, write_whole
+
+FORMAT_VERSION = 1
+_PART = re.compile(r"^train-(\d{5})-of-(\d{5})\.parquet$")
+_LEDGER = re.compile(r"^attempts-(\d{5})-g(\d+)\.parquet$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunDir:
+    """The run directory's map.
+
+    Attributes:
+        out: what the user named.
+        state: local disk; `out/.state` unless set apart.
+    """
+
+    out: Path
+    state: Path
+
+    @classmethod
+    def at(cls, out: Path, state: Path | None = None) -> RunDir:
+        """The map of `out`, made or not."""
+        return cls(out=out, state=state or out / ".state")
+
+    @property
+    def data(self) -> Path:
+        """Finished parts and nothing else (DuckDB's `*.parquet` counts hidden files)."""
+        return self.out / "data"
+
+    @property
+    def attempts(self) -> Path:
+        """The ledger's files and nothing else."""
+        return self.out / "attempts"
+
+    @property
+    def tmp(self) -> Path:
+        """Parts under construction, on the output's own file system."""
+        return self.out / ".tmp"
+
+    @property
+    def manifest(self) -> Path:
+        """run.json."""
+        return self.out / "run.json"
+
+    @property
+    def prices(self) -> Path:
+        """The frozen rate card."""
+        return self.out / "prices.json"
+
+    @property
+    def success(self) -> Path:
+        """Present only when every task has an outcome."""
+        return self.out / "_SUCCESS"
+
+    @property
+    def journal(self) -> Path:
+        """The SQLite journal."""
+        return self.state / "journal.db"
+
+    @property
+    def index(self) -> Path:
+        """The plan's blocks."""
+        return self.state / "index"
+
+    @property
+    def blocks(self) -> Path:
+        """Block files of unsealed blocks."""
+        return self.state / "blocks"
+
+    @property
+    def spool(self) -> Path:
+        """Decompressed input."""
+        return self.state / "input"
+
+    @property
+    def status(self) -> Path:
+        """What a running process says of itself."""
+        return self.state / "status.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that owns the run."""
+        return self.state / "lock"
+
+    def block_file(self, no: int) -> Path:
+        """The plan of one block."""
+        return self.blocks / f"{no:05d}.arrow"
+
+    def part(self, no: int, blocks: int) -> Path:
+        """The sealed part of block `no`; 0 is the anchor."""
+        return self.data / f"train-{no:05d}-of-{blocks + 1:05d}.parquet"
+
+    def ledger(self, no: int, generation: int) -> Path:
+        """The ledger file of one block and generation."""
+        return self.attempts / f"attempts-{no:05d}-g{generation}.parquet"
+
+    def make(self) -> None:
+        """Make the folders.
+
+        Raises:
+            StorageError: the output cannot be written.
+        """
+        os.umask(os.umask(0o022) | 0o022)
+        try:
+            for folder in (self.data, self.attempts, self.tmp):
+                folder.mkdir(parents=True, exist_ok=True)
+            self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.blocks.mkdir(exist_ok=True)
+            self.spool.mkdir(exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"{self.out}: cannot be written: {error.strerror}", hint="name another folder with -o"
+            ) from error
+
+    def clear_tmp(self) -> None:
+        """Drop what an earlier session was building."""
+        for path in self.tmp.iterdir():
+            path.unlink()
+
+    def parts(self) -> tuple[Path, ...]:
+        """The sealed parts, anchor included, in order."""
+        return tuple(sorted(path for path in self.data.glob("train-*.parquet") if _PART.match(path.name)))
+
+    def ledgers(self) -> tuple[Path, ...]:
+        """The ledger's files, in order."""
+        return tuple(sorted(path for path in self.attempts.glob("attempts-*.parquet") if _LEDGER.match(path.name)))
+
+    def read_manifest(self) -> dict[str, Any] | None:
+        """run.json, None when there is none.
+
+        Raises:
+            StorageError: it is damaged or of a later format.
+        """
+        try:
+            found = orjson.loads(self.manifest.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, orjson.JSONDecodeError) as error:
+            raise StorageError(f"{self.manifest}: not a run's manifest: {error}") from error
+        if not isinstance(found, dict) or found.get("format_version") != FORMAT_VERSION:
+            raise StorageError(
+                f"{self.manifest}: not a manifest of format {FORMAT_VERSION}",
+                hint="use the batcher version that made it, or another -o",
+            )
+        return found
+
+    def write_manifest(self, content: Mapping[str, Any]) -> None:
+        """Replace run.json."""
+        options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+        write_whole(self.manifest, orjson.dumps({"format_version": FORMAT_VERSION, **content}, option=options))
+
+    def mark_success(self) -> None:
+        """Put `_SUCCESS` in place, last of all."""
+        write_whole(self.success, b"")
+
+    def unmark_success(self) -> None:
+        """Take `_SUCCESS` away, first of all."""
+        remove(self.success)
+        sync_folder(self.out)
+
+
+class Lock:
+    """The right to write in a run directory: flock, so that it is free the moment its process is dead.
+
+    Raises:
+        RunLocked: another process holds it; its pid and start are in the message.
+    """
+
+    def __init__(self, path: Path, *, now: dt.datetime) -> None:
+        self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = _owner(self._handle)
+            os.close(self._handle)
+            raise _locked(path, owner) from None
+        os.ftruncate(self._handle, 0)
+        os.pwrite(self._handle, orjson.dumps({"pid": os.getpid(), "since": now.isoformat(timespec="seconds")}), 0)
+
+    def release(self) -> None:
+        """Let go."""
+        os.ftruncate(self._handle, 0)
+        os.close(self._handle)
+
+
+def lock_owner(path: Path) -> Mapping[str, Any] | None:
+    """Who holds the lock now ({"pid", "since"}), None when nobody does."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return _owner(handle)
+    else:
+        return None
+    finally:
+        os.close(handle)
+
+
+def _owner(handle: int) -> Mapping[str, Any]:
+    try:
+        owner = orjson.loads(os.pread(handle, 200, 0))
+    except orjson.JSONDecodeError:
+        return {}
+    return owner if isinstance(owner, dict) else {}
+
+
+def _locked(path: Path, owner: Mapping[str, Any]) -> RunLocked:
+    who = f"process {owner['pid']}, started {owner['since']}" if owner else "another process"
+    return RunLocked(
+        f"{path.parent.parent}: {who}, owns this run; nothing was sent",
+        pid=owner.get("pid"),
+        since=owner.get("since"),
+        hint="wait for it, stop it, or name another folder with -o",
+    )

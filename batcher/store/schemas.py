@@ -1,0 +1,137 @@
+"""What columns do `data/` and `attempts/` have? Schema version 1: columns are added at the end, never renamed.
+
+All types stay within what pyarrow, DuckDB, pandas, Polars and `datasets` load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+MONEY = pa.decimal128(38, 15)
+STAMP = pa.timestamp("us", tz="UTC")
+LABELS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.string())]))
+MODALITY_TOKENS = pa.list_(pa.struct([("modality", pa.string()), ("token_count", pa.int64())]))
+RATING = pa.struct([("category", pa.string()), ("probability", pa.string()), ("blocked", pa.bool_())])
+CITATION = pa.struct(
+    [("start_index", pa.int64()), ("end_index", pa.int64()), ("uri", pa.string()), ("license", pa.string())]
+)
+CANDIDATE = pa.struct(
+    [
+        ("index", pa.int32()),
+        ("role", pa.string()),
+        ("text", pa.large_string()),
+        ("thoughts", pa.large_string()),
+        ("parts", pa.large_string()),
+        ("finish_reason", pa.string()),
+        ("finish_message", pa.string()),
+        ("token_count", pa.int64()),
+        ("avg_logprobs", pa.float64()),
+        ("safety_ratings", pa.list_(RATING)),
+        ("citation_sources", pa.list_(CITATION)),
+        ("grounding_metadata", pa.large_string()),
+    ]
+)
+PROMPT_FEEDBACK = pa.struct([("block_reason", pa.string()), ("safety_ratings", pa.list_(RATING))])
+COUNTS = (
+    "prompt_token_count",
+    "candidates_token_count",
+    "total_token_count",
+    "cached_content_token_count",
+    "tool_use_prompt_token_count",
+    "thoughts_token_count",
+)
+DETAILS = (
+    "prompt_tokens_details",
+    "candidates_tokens_details",
+    "cache_tokens_details",
+    "tool_use_prompt_tokens_details",
+)
+USAGE_METADATA = pa.struct(
+    [(name, pa.int64()) for name in COUNTS] + [(name, MODALITY_TOKENS) for name in DETAILS],
+)
+
+_IDENTITY = [("task", pa.int64()), ("ordinal", pa.int64()), ("sample", pa.int16()), ("id", pa.string())]
+_ANSWER = [
+    ("prompt", pa.large_string()),
+    ("status", pa.string()),
+    ("response", pa.large_string()),
+    ("candidates", pa.list_(CANDIDATE)),
+    ("prompt_feedback", PROMPT_FEEDBACK),
+    ("usage_metadata", USAGE_METADATA),
+    ("input_tokens", pa.int64()),
+    ("output_tokens", pa.int64()),
+    ("cost_usd", MONEY),
+    ("wasted_usd", MONEY),
+    ("finish_reason", pa.string()),
+    ("error_kind", pa.string()),
+    ("error_message", pa.string()),
+    ("model", pa.string()),
+    ("model_version", pa.string()),
+    ("response_id", pa.string()),
+    ("service_tier", pa.string()),
+    ("created", pa.int64()),
+    ("attempts", pa.int32()),
+    ("started_at", STAMP),
+    ("latency_ms", pa.float64()),
+    ("first_byte_ms", pa.float64()),
+    ("finished_at", STAMP),
+    ("request_hash", pa.binary(16)),
+    ("labels", LABELS),
+]
+_OPTIONAL = ("parsed", "schema_valid", "raw")
+
+RESERVED = frozenset(name for name, _ in _IDENTITY + _ANSWER) | frozenset(_OPTIONAL)
+"""Names a user's column may not take; it gets the prefix `input_` instead."""
+
+
+def data_schema(user: Iterable[pa.Field], *, raw: bool) -> pa.Schema:
+    """The frozen schema of `data/`: identity, the user's columns under their output names, then ours."""
+    fields = [pa.field(name, kind) for name, kind in _IDENTITY]
+    fields += list(user)
+    fields += [pa.field(name, kind) for name, kind in _ANSWER]
+    if raw:
+        fields.append(pa.field("raw", pa.large_binary()))
+    return pa.schema(fields)
+
+
+ATTEMPTS = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("block", pa.int32()),
+        ("task", pa.int64()),
+        ("sample", pa.int16()),
+        ("attempt", pa.int32()),
+        ("role", pa.string()),
+        ("project", pa.string()),
+        ("endpoint", pa.string()),
+        ("model", pa.string()),
+        ("model_version", pa.string()),
+        ("response_id", pa.string()),
+        ("started_at", STAMP),
+        ("latency_ms", pa.float64()),
+        ("http_status", pa.int32()),
+        ("verdict", pa.string()),
+        ("reason", pa.string()),
+        ("quota_id", pa.string()),
+        ("waited_ms", pa.float64()),
+        ("billed", pa.string()),
+        *((name, pa.int64()) for name in COUNTS),
+        ("prompt_tokens_details", MODALITY_TOKENS),
+        ("candidates_tokens_details", MODALITY_TOKENS),
+        ("cache_tokens_details", MODALITY_TOKENS),
+        ("tool_use_prompt_tokens_details", MODALITY_TOKENS),
+        ("billable_searches", pa.int64()),
+        ("service_tier", pa.string()),
+        ("tier_source", pa.string()),
+        ("price_id", pa.string()),
+        ("cost_usd", MONEY),
+        ("reserve_usd", MONEY),
+        ("labels", LABELS),
+        ("reserve_input_tokens", pa.int64()),
+        ("reserve_output_tokens", pa.int64()),
+    ]
+)
