@@ -1,0 +1,275 @@
+"""What does the user want, all told? Job file, environment and flags become one complete `Job` with its sources."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from batcher.job import lines
+from batcher.job.complaints import complaints, said, shown
+from batcher.job.draft import Draft, read_draft
+from batcher.job.endpoint import API_VERSION, PRESETS, normalised
+from batcher.job.find import JOB_FILE
+from batcher.job.spec import Endpoint, Job, Prompt, Provider
+
+FLAGS: Mapping[str, str] = {
+    "input.files": "--input",
+    "input.strict": "--strict",
+    "output.dir": "--out",
+    "endpoint.provider": "--provider",
+    "endpoint.base_url": "--base-url",
+    "limits.requests_per_minute": "--rpm",
+    "limits.input_tokens_per_minute": "--tpm",
+    "limits.requests_per_day": "--rpd",
+    "labels": "--label",
+}
+"""Settings whose flag is not named after them; `generation.temperature` is `--temperature` without being told."""
+
+_ENVIRONMENT: Mapping[str, tuple[str, str]] = {
+    "GOOGLE_GEMINI_BASE_URL": ("endpoint", "base_url"),
+    "GOOGLE_GENAI_API_VERSION": ("endpoint", "api_version"),
+}
+_API_VERSION = re.compile(r"v\d+(?:(?:alpha|beta)\d*)?")
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A job, complete: nothing in it has to be looked up again.
+
+    Attributes:
+        job: with the provider's presets, the texts of the prompt files, and absolute input paths.
+        folder: what the job file's own paths are relative to; where the command runs when there is no job file.
+        sources: dotted setting -> `flag --model`, `env GOOGLE_GEMINI_BASE_URL`, `jobs/x/job.toml:14`, `default`, or
+            what it follows from (`provider google`).
+    """
+
+    job: Job
+    folder: Path
+    sources: Mapping[str, str]
+
+
+def load_job(path: Path | None, *, flags: Mapping[str, Any], sets: Sequence[str], environ: Mapping[str, str]) -> Loaded:
+    """Load a job: flag over environment over job file over default.
+
+    Args:
+        path: the job file, its folder, or the name of a packaged job; None for a job made of flags alone.
+        flags: dotted setting -> value; None means that the flag was not given, a mapping is merged (`labels`).
+        sets: `a.b=c` each, where `c` is a TOML value or bare text; they come after the other flags.
+        environ: the environment.
+
+    Raises:
+        JobError: everything wrong that one reading finds, one line each: place, what was found, what was wanted.
+    """
+    draft = read_draft(path)
+    _write_environment(draft, flags, sets, environ)
+    _write_flags(draft, flags, sets)
+    _name(draft, path)
+    job = _completed(draft)
+    return Loaded(job=job, folder=draft.folder, sources=dict(_sources(draft, job)))
+
+
+def revised(job: Job, *, sets: Sequence[str], origin: str) -> Job:
+    """Write settings over a job that is loaded already, e.g. to ask some rows again with more output tokens.
+
+    Args:
+        job: complete.
+        sets: see `load_job`.
+        origin: what messages call the job.
+
+    Raises:
+        JobError: see `load_job`.
+    """
+    cwd = Path.cwd()
+    document = job.model_dump(mode="json", exclude_none=True)
+    draft = Draft(origin=origin, folder=cwd, cwd=cwd, document=document, sources={}, wrong=[])
+    _write_flags(draft, {}, sets)
+    return _completed(draft)
+
+
+def _write_environment(draft: Draft, flags: Mapping[str, Any], sets: Sequence[str], environ: Mapping[str, str]) -> None:
+    """Let Google's own variables speak, when Google's preset is in use: they were exported for it."""
+    written = draft.document.get("endpoint")
+    provider = written.get("provider") if isinstance(written, dict) else None
+    provider = flags.get("endpoint.provider") or provider or Provider.GOOGLE
+    for text in sets:
+        key, _, value = text.partition("=")
+        provider = _value(value) if key.strip() == "endpoint.provider" else provider
+    if provider != Provider.GOOGLE:
+        return
+    for variable, path in _ENVIRONMENT.items():
+        if value := environ.get(variable, "").strip():
+            draft.set(path, value, f"env {variable}")
+
+
+def _write_flags(draft: Draft, flags: Mapping[str, Any], sets: Sequence[str]) -> None:
+    for name, value in flags.items():
+        flag = FLAGS.get(name) or f"--{name.rpartition('.')[2].replace('_', '-')}"
+        for path, leaf in _leaves(tuple(name.split(".")), value):
+            draft.set(path, leaf, f"flag {flag}")
+    for text in sets:
+        key, equals, value = text.partition("=")
+        try:
+            path = lines.dotted(key.strip())
+        except tomllib.TOMLDecodeError:
+            equals = ""
+        if not equals:
+            draft.wrong.append(f"flag --set: found {shown(text)}, wanted SECTION.KEY=VALUE")
+            continue
+        draft.set(path, _value(value), f"flag --set {key.strip()}")
+
+
+def _leaves(path: tuple[str, ...], value: object) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _leaves((*path, str(name)), inner)
+    elif value is not None:
+        yield path, list(value) if isinstance(value, (tuple, list)) else value
+
+
+def _value(text: str) -> object:
+    """Read a TOML value; what is none is text, so that nobody has to quote twice."""
+    try:
+        read = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return read["value"] if set(read) == {"value"} else text
+
+
+def _name(draft: Draft, path: Path | None) -> None:
+    """Name a job that has no name: after its file or folder, else after where it writes, else after what it reads."""
+    if "name" in draft.document:
+        return
+    output, source = draft.document.get("output"), draft.document.get("input")
+    if path is not None:
+        file = Path(draft.origin)
+        name = draft.folder.name if file.name == JOB_FILE else file.stem
+    elif isinstance(output, dict) and isinstance(output.get("dir"), str):
+        name = Path(output["dir"]).name
+    else:
+        files = source.get("files") if isinstance(source, dict) else None
+        name = Path(str(files[0])).name.partition(".")[0] if isinstance(files, list) and files else ""
+    draft.document["name"] = _NOT_IN_A_NAME.sub("-", name).strip("._-") or "run"
+
+
+def _completed(draft: Draft) -> Job:
+    job = _validated(draft)
+    prompt, endpoint = _with_texts(draft, job.prompt), _with_presets(draft, job.endpoint)
+    files = tuple(_input(draft, at, file) for at, file in enumerate(job.input.files))
+    draft.stop_if_wrong()
+    return job.model_copy(
+        update={
+            "model": job.model.removeprefix("models/"),
+            "prompt": prompt,
+            "endpoint": endpoint,
+            "input": job.input.model_copy(update={"files": files}),
+            "output": job.output.model_copy(update={"dir": job.output.dir or f"out/{job.name}"}),
+        }
+    )
+
+
+def _validated(draft: Draft) -> Job:
+    for path, value in _numbers(draft.document, ()):
+        if not math.isfinite(value):
+            draft.complain(path, f"found {value}, wanted a finite number")
+    try:
+        # Strict, because "60" for 60 is a slip worth saying; from JSON, where strict still takes enums and tuples.
+        job = Job.model_validate_json(json.dumps(draft.document, default=str), strict=True)
+    except ValidationError as error:
+        draft.wrong.extend(complaints(error.errors(include_url=False), draft.document, draft.place))
+    draft.stop_if_wrong()
+    return job
+
+
+def _numbers(node: object, path: lines.Path) -> Iterator[tuple[lines.Path, float]]:
+    if isinstance(node, float):
+        yield path, node
+    elif isinstance(node, dict):
+        for name, inner in node.items():
+            yield from _numbers(inner, (*path, name))
+    elif isinstance(node, list):
+        for at, inner in enumerate(node):
+            yield from _numbers(inner, (*path, at))
+
+
+def _with_texts(draft: Draft, prompt: Prompt) -> Prompt:
+    update: dict[str, str | None] = {}
+    for name in ("template", "system"):
+        file = getattr(prompt, f"{name}_file")
+        if file is None:
+            continue
+        if getattr(prompt, name) is not None:
+            draft.complain(("prompt", f"{name}_file"), f"stands beside {name}; wanted one of the two")
+            continue
+        update |= {name: _text(draft, ("prompt", f"{name}_file"), file), f"{name}_file": None}
+    return prompt.model_copy(update=update)
+
+
+def _text(draft: Draft, path: tuple[str, ...], file: str) -> str:
+    where = draft.path_of(path, file)
+    try:
+        return where.read_text("utf-8-sig")
+    except OSError as error:
+        draft.complain(path, f"{where}: {error.strerror}")
+    except UnicodeDecodeError as error:
+        draft.complain(path, f"{where}: not UTF-8 at byte {error.start}")
+    return ""
+
+
+def _with_presets(draft: Draft, endpoint: Endpoint) -> Endpoint:
+    preset = PRESETS[endpoint.provider]
+    base_url = preset.base_url
+    try:
+        base_url = normalised(endpoint.base_url or preset.base_url)
+    except ValueError as error:
+        draft.complain(("endpoint", "base_url"), str(error))
+    version = endpoint.api_version or API_VERSION
+    if not _API_VERSION.fullmatch(version):
+        draft.complain(("endpoint", "api_version"), f"found {shown(version)}, wanted a version such as v1beta")
+    if endpoint.key_file is not None and endpoint.key_command is not None:
+        draft.complain(("endpoint", "key_command"), "stands beside key_file; wanted one of the two")
+    key_file = endpoint.key_file and str(draft.path_of(("endpoint", "key_file"), endpoint.key_file))
+    return endpoint.model_copy(
+        update={
+            "base_url": base_url,
+            "api_version": version,
+            "auth": endpoint.auth or preset.auth,
+            "dialect": endpoint.dialect or preset.dialect,
+            "key_file": key_file,
+        }
+    )
+
+
+def _input(draft: Draft, at: int, file: str) -> str:
+    if file.startswith("pypi:") or file == "-":
+        return file
+    if not file:
+        draft.wrong.append(said(draft.place(("input", "files", at)), ("input", "files", at), 'found "", wanted a file'))
+    return str(draft.path_of(("input", "files"), file))
+
+
+def _sources(draft: Draft, job: Job) -> Iterator[tuple[str, str]]:
+    """Say of every setting where its value comes from."""
+    preset = f"provider {job.endpoint.provider}"
+    follows: dict[tuple[str, ...], str] = {("endpoint", name): preset for name in ("base_url", "auth", "dialect")}
+    for path in _settings(job):
+        yield ".".join(path), draft.sources.get(path) or follows.get(path) or "default"
+
+
+def _settings(job: Job) -> Iterator[tuple[str, ...]]:
+    for name in Job.model_fields:
+        section = getattr(job, name)
+        if isinstance(section, BaseModel):
+            yield from ((name, key) for key in type(section).model_fields)
+        elif isinstance(section, dict):
+            yield from ((name, key) for key in section)
+        else:
+            yield (name,)
