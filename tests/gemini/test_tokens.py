@@ -1,0 +1,116 @@
+"""Guesses are near, bounds are above."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batcher.gemini.request import text_request
+from batcher.gemini.tokens import (
+    CONTEXT_TOKENS,
+    IMAGE_TOKENS,
+    estimate_tokens,
+    input_bound,
+    output_bound,
+    text_bound,
+    utf8_bytes,
+)
+
+texts = st.text(max_size=200)
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("", 0),
+        ("a", 1),
+        ("four", 1),
+        ("fives", 2),
+        ("x" * 4000, 1000),
+        ("日本語", 3),
+        ("안녕하세요", 5),
+        ("привет", 3),
+        ("né", 1),
+        ("🙂🙂", 3),
+        ("GPU 温度", 3),
+    ],
+)
+def test_estimates_know_the_script(text: str, tokens: int) -> None:
+    assert estimate_tokens(text) == tokens
+
+
+@given(texts, texts)
+def test_an_estimate_adds_up_and_stays_below_the_bytes(one: str, other: str) -> None:
+    together = estimate_tokens(one + other)
+
+    assert (
+        estimate_tokens(one) + estimate_tokens(other) - 1 <= together <= estimate_tokens(one) + estimate_tokens(other)
+    )
+    assert together <= utf8_bytes(one + other) <= text_bound(one + other)
+
+
+def test_a_lone_surrogate_can_be_counted() -> None:
+    assert utf8_bytes("\ud800") == 3
+    assert estimate_tokens("\ud800") == 1
+
+
+@given(texts, st.none() | texts, st.dictionaries(texts, texts, max_size=3))
+def test_the_bounds_hold_all_text(prompt: str, system: str | None, schema: dict[str, str]) -> None:
+    base = {"generation_config": {"response_json_schema": schema}}
+    in_schema = sum(utf8_bytes(text) for pair in schema.items() for text in pair)
+    in_prompt = utf8_bytes(prompt) + utf8_bytes(system or "")
+
+    assert text_bound(prompt, system) >= in_prompt
+    assert input_bound(base) >= in_schema
+    assert input_bound(text_request(base, prompt, system)) >= in_schema + in_prompt
+
+
+@pytest.mark.parametrize(
+    ("part", "tokens"),
+    [
+        ({"inline_data": {"mime_type": "image/png", "data": "A" * 99_999}}, IMAGE_TOKENS),
+        ({"file_data": {"mime_type": "image/jpeg", "file_uri": "files/x"}}, IMAGE_TOKENS),
+        ({"inline_data": {"mime_type": "audio/wav", "data": "AAAA"}}, CONTEXT_TOKENS),
+        ({"file_data": {"file_uri": "https://youtu.be/x"}}, CONTEXT_TOKENS),
+        ({"inline_data": 7}, 0),
+    ],
+)
+def test_media_cost_a_fixed_amount_whatever_their_bytes(part: dict[str, Any], tokens: int) -> None:
+    with_part = {"contents": [{"parts": [{"text": "look"}, part]}]}
+    without = {"contents": [{"parts": [{"text": "look"}]}]}
+
+    assert input_bound(with_part) - input_bound(without) == tokens
+
+
+def test_cached_content_may_fill_the_window() -> None:
+    assert input_bound({"cached_content": "cachedContents/x"}) > CONTEXT_TOKENS
+
+
+def test_the_bound_of_a_request_does_not_touch_it() -> None:
+    request = {"contents": [{"parts": [{"inline_data": {"data": "AAAA"}}]}]}
+    input_bound(request)
+
+    assert request == {"contents": [{"parts": [{"inline_data": {"data": "AAAA"}}]}]}
+
+
+@pytest.mark.parametrize(
+    ("model", "generation_config", "tokens"),
+    [
+        ("gemini-2.5-flash", {}, 65_536),
+        ("models/gemini-2.5-flash", {"max_output_tokens": 100}, 100),
+        ("gemini-2.5-flash", {"max_output_tokens": 100, "candidate_count": 4}, 400),
+        ("gemini-2.5-flash", {"candidate_count": 2}, 131_072),
+        ("gemini-3-pro-preview", {}, 65_536),
+        ("gemini-2.0-flash", {}, 8_192),
+        ("gemini-1.5-pro", {}, 8_192),
+        ("gemini-2.0-flash-thinking-exp", {}, 65_536),
+        ("someone-elses-model", {}, 65_536),
+        ("gemini-2.5-flash", {"max_output_tokens": "many", "candidate_count": True}, 65_536),
+        ("gemini-2.5-flash", {"max_output_tokens": 0, "candidate_count": -1}, 65_536),
+    ],
+)
+def test_output_bounds(model: str, generation_config: dict[str, Any], tokens: int) -> None:
+    assert output_bound(model, generation_config) == tokens
