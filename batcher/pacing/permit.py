@@ -1,0 +1,66 @@
+"""What is the gate told to keep, and what does it give out?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from batcher.errors import RunStopped
+from batcher.pacing.quota import Entry
+
+REQUESTS_A_MINUTE = "requests/min"
+INPUT_TOKENS_A_MINUTE = "input tokens/min"
+A_DAY = "/day"  # how the name of every day quota ends
+CONCURRENCY = "concurrency"
+OPEN_TASKS = "open tasks"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quotas:
+    """What the endpoint allows one lane, that is, one (origin, project, model); None where it sets no limit."""
+
+    requests_per_minute: float | None = None
+    input_tokens_per_minute: float | None = None
+    requests_per_day: int | None = None
+
+
+class Permit(NamedTuple):
+    """Leave to send one request now, holding one slot. Lanes without quotas give out one and the same.
+
+    A tuple, since one is made for each request: a frozen dataclass of seven fields takes four times as long (1.4 µs).
+
+    Attributes:
+        lane: whose quotas it took from.
+        estimate: tokens as the caller estimated them.
+        tokens: tokens taken: the estimate as the lane's replies taught it; 0 without a token quota.
+        waited_s: time in the gate.
+        of_requests, of_tokens: its entries in the two windows; None without that quota.
+        of_day: the day it counts for; None without a day quota.
+    """
+
+    lane: str
+    estimate: int = 0
+    tokens: int = 0
+    waited_s: float = 0.0
+    of_requests: Entry | None = None
+    of_tokens: Entry | None = None
+    of_day: int | None = None
+
+
+class DayQuotaReached(RunStopped):
+    """A lane may send nothing more today.
+
+    Args:
+        lane: which one.
+        resets_at_us: when it may again, microseconds since the epoch.
+    """
+
+    def __init__(self, lane: str, resets_at_us: int) -> None:
+        resets_at = datetime.fromtimestamp(resets_at_us // 1_000_000, UTC)
+        super().__init__(
+            f"{lane}: today's quota is used up",
+            hint=f"type the same command again after {resets_at:%Y-%m-%d %H:%M} UTC",
+        )
+        self.lane = lane
+        self.resets_at_us = resets_at_us

@@ -1,0 +1,142 @@
+"""What do tests put in the place of time, chance and the endpoint? Fakes that walk through the same doors."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import selectors
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, TypeVar
+
+from batcher.records import NoReply, Reply, Request
+
+T = TypeVar("T")
+
+SELECT_ADVANCES_S = 1e-6
+"""Time passes with every turn of the loop: when only a rounding error is missing, aiolimiter sets a timer for "now"
+and would spin."""
+
+
+class VirtualSelector(selectors.DefaultSelector):
+    """A selector that never sleeps: a wait for `timeout` seconds moves the clock by that much and is over.
+
+    Real file descriptors are looked at without waiting. Only when no timer is left does it wait in earnest, briefly,
+    for another thread to call back; if none does, nothing can ever happen again, and it says so.
+    """
+
+    PATIENCE_S = 0.1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now_s = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is not None:
+            self.now_s += max(timeout, SELECT_ADVANCES_S)
+            return super().select(0)
+        self.now_s += SELECT_ADVANCES_S
+        ready = super().select(0) or super().select(self.PATIENCE_S)
+        if not ready:
+            msg = f"deadlock at {self.now_s:.6f} s of virtual time: every task waits and no timer is set"
+            raise RuntimeError(msg)
+        return ready
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An asyncio loop on virtual time: hours pass in the time that their work takes."""
+
+    def __init__(self) -> None:
+        self._virtual = VirtualSelector()
+        super().__init__(self._virtual)
+
+    def time(self) -> float:
+        return self._virtual.now_s
+
+
+def run_virtual(main: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end on a virtual loop of its own, and return what it returned."""
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(main)
+
+
+class FakeClock:
+    """Wall time in microseconds since the epoch: stands still unless told, or follows a loop's `time`."""
+
+    def __init__(self, at_us: int = 1_767_225_600_000_000, *, follow: Callable[[], float] | None = None) -> None:
+        self._at_us = at_us  # 2026-01-01T00:00:00Z unless given
+        self._follow = follow
+
+    def __call__(self) -> int:
+        return self._at_us + (round(self._follow() * 1e6) if self._follow else 0)
+
+    def advance(self, seconds: float) -> None:
+        self._at_us += round(seconds * 1e6)
+
+
+def jitter(seed: int = 0) -> Callable[[], float]:
+    """A source of chance in [0, 1): one seed, one sequence."""
+    return random.Random(seed).random
+
+
+def steady(value: float) -> Callable[[], float]:
+    """A source of chance that always says the same."""
+    return lambda: value
+
+
+Exchange = Reply | NoReply
+
+
+class ScriptedTransport:
+    """The transport's door with a script behind it.
+
+    Args:
+        script: what each request in turn gets, or a function of the request.
+        latency_s: loop time an exchange takes, or a function of the request.
+
+    Attributes:
+        sent: the requests, in order.
+        sent_at_s: loop time of each.
+        most_in_flight: exchanges open at once, at most.
+    """
+
+    def __init__(
+        self,
+        script: Sequence[Exchange] | Callable[[Request], Exchange],
+        *,
+        latency_s: float | Callable[[Request], float] = 0.0,
+    ) -> None:
+        self._answer = script if callable(script) else _in_turn(script)
+        self._latency_s = latency_s if callable(latency_s) else steady_for(latency_s)
+        self.sent: list[Request] = []
+        self.sent_at_s: list[float] = []
+        self.in_flight = 0
+        self.most_in_flight = 0
+
+    async def post(self, request: Request) -> Exchange:
+        self.sent.append(request)
+        self.sent_at_s.append(asyncio.get_running_loop().time())
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            answer = self._answer(request)  # on arrival: the script goes by the order of sending, whatever the latency
+            await asyncio.sleep(self._latency_s(request))
+        finally:
+            self.in_flight -= 1
+        return answer
+
+
+def steady_for(latency_s: float) -> Callable[[Request], float]:
+    """The same latency for every request."""
+    return lambda _request: latency_s
+
+
+def _in_turn(script: Iterable[Exchange]) -> Callable[[Request], Exchange]:
+    left = iter(script)
+
+    def answer(_request: Request) -> Exchange:
+        for exchange in left:
+            return exchange
+        msg = "the script has ended: one request more than it has replies"
+        raise AssertionError(msg)
+
+    return answer
