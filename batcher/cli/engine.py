@@ -1,0 +1,100 @@
+"""What does the command line ask of the engine? Every call into it, in one place; `ctx.obj` may bring another one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import click
+
+from batcher.engine.progress import Snapshot, Summary
+from batcher.job.key import Secret
+from batcher.job.spec import Job
+from batcher.records import Status
+from batcher.reports.status import RunStatus
+from batcher.store.failpoints import FailPoints
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """Who is told how it goes.
+
+    Attributes:
+        show: takes a snapshot, several times a second; decides itself what to say.
+        log: takes one line that is worth saying.
+    """
+
+    show: Callable[[Snapshot], None]
+    log: Callable[[str], None]
+
+
+class Engine(Protocol):
+    """Plan, ask, seal; each call blocks until it is done."""
+
+    def run(self, job: Job, *, key: Secret, out: Path, limit: int | None, watch: Watch) -> Summary:
+        """Run a job, or go on with it."""
+        ...
+
+    def retry(self, job: Job, *, key: Secret, out: Path, statuses: frozenset[Status], watch: Watch) -> Summary:
+        """Ask the rows of a finished run again that ended with one of the statuses."""
+        ...
+
+    def job(self, out: Path) -> Job:
+        """Read the job that a run directory was made for."""
+        ...
+
+    def status(self, out: Path) -> RunStatus:
+        """Say how far a run is, whoever runs it."""
+        ...
+
+    def last(self, out: Path, n: int) -> Sequence[Mapping[str, Any]]:
+        """Read the last answers of a run, newest last."""
+        ...
+
+
+class LocalEngine:
+    """The engine on this machine, loaded when called: a misspelt job is refused before pyarrow is imported."""
+
+    def run(self, job: Job, *, key: Secret, out: Path, limit: int | None, watch: Watch) -> Summary:
+        """See `Engine.run`."""
+        from batcher.engine.local import Options, run_job  # noqa: PLC0415
+
+        options = Options(show=watch.show, log=watch.log, limit=limit, failpoints=_failpoints())
+        return run_job(job, key=key, out=out, options=options)
+
+    def retry(self, job: Job, *, key: Secret, out: Path, statuses: frozenset[Status], watch: Watch) -> Summary:
+        """See `Engine.retry`."""
+        from batcher.engine.local import Options, retry_run  # noqa: PLC0415
+
+        options = Options(show=watch.show, log=watch.log, failpoints=_failpoints())
+        return retry_run(job, key=key, out=out, statuses=statuses, options=options)
+
+    def job(self, out: Path) -> Job:
+        """See `Engine.job`."""
+        from batcher.engine.status import read_job  # noqa: PLC0415
+
+        return read_job(out)
+
+    def status(self, out: Path) -> RunStatus:
+        """See `Engine.status`."""
+        from batcher.engine.status import read_status  # noqa: PLC0415
+
+        return read_status(out)
+
+    def last(self, out: Path, n: int) -> Sequence[Mapping[str, Any]]:
+        """See `Engine.last`."""
+        from batcher.engine.status import read_last  # noqa: PLC0415
+
+        return read_last(out, n)
+
+
+def _failpoints() -> FailPoints:
+    return FailPoints.parse(os.environ.get("BATCHER_FAILPOINT", ""))
+
+
+def engine_of(ctx: click.Context) -> Engine:
+    """Give the engine that the caller handed in, else the local one."""
+    return LocalEngine() if ctx.obj is None else cast("Engine", ctx.obj)

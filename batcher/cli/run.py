@@ -1,0 +1,173 @@
+"""`run` and `retry`: settings from the command line, one call of the engine, one summary."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from batcher.cli.engine import Watch, engine_of
+from batcher.cli.say import TYPED, Voice, voice, voice_options
+from batcher.engine.progress import Summary
+from batcher.errors import Exit
+from batcher.job.complaints import shown
+from batcher.job.key import read_key
+from batcher.job.load import Loaded, load_job, revised
+from batcher.records import Status
+from batcher.reports.terminal import ProgressPrinter, summary_json, summary_lines
+
+# Parameter -> setting. The job judges the values, so that a flag and a job file are refused in the same words.
+_SETTINGS: Mapping[str, str] = {
+    "input": "input.files",
+    "model": "model",
+    "out": "output.dir",
+    "provider": "endpoint.provider",
+    "base_url": "endpoint.base_url",
+    "dialect": "endpoint.dialect",
+    "auth": "endpoint.auth",
+    "concurrency": "limits.concurrency",
+    "rpm": "limits.requests_per_minute",
+    "tpm": "limits.input_tokens_per_minute",
+    "rpd": "limits.requests_per_day",
+    "template": "prompt.template",
+    "system": "prompt.system",
+    "samples": "samples",
+    "temperature": "generation.temperature",
+    "max_output_tokens": "generation.max_output_tokens",
+    "strict": "input.strict",
+    "max_failed": "run.max_failed",
+    "label": "labels",
+}
+
+
+def _pairs(_: click.Context, __: click.Parameter, values: Sequence[str]) -> dict[str, str] | None:
+    for value in values:
+        if not re.match(r"[^=]+=", value):
+            raise click.BadParameter(f"found {value!r}, wanted NAME=VALUE")
+    return dict(value.split("=", 1) for value in values) or None
+
+
+def _tolerance(_: click.Context, __: click.Parameter, value: str | None) -> int | str | None:
+    return int(value) if value is not None and value.isdecimal() else value
+
+
+@click.command(short_help="Ask every row; the same command again continues.")
+@click.argument("job", required=False, type=click.Path(path_type=Path), metavar="[JOB.toml]")
+@click.option("-i", "--input", multiple=True, metavar="FILE", help="Rows to ask: JSONL or Parquet; repeatable.")
+@click.option("-m", "--model", metavar="MODEL", help="Model id.")
+@click.option("-o", "--out", metavar="OUT", help="Run directory.  [default: out/<name of the job>]")
+@click.option("--provider", metavar="NAME", help="google or visioncoder.")
+@click.option("--base-url", metavar="URL", help="Another endpoint that speaks the same language.")
+@click.option("--dialect", metavar="NAME", help="google or flat.")
+@click.option("--auth", metavar="NAME", help="x-goog-api-key or bearer.")
+@click.option("--concurrency", type=int, metavar="N", help="Requests in flight at most.")
+@click.option("--rpm", type=float, metavar="N", help="Requests a minute.")
+@click.option("--tpm", type=float, metavar="N", help="Input tokens a minute.")
+@click.option("--rpd", type=int, metavar="N", help="Requests a day.")
+@click.option("--template", metavar="TEXT", help="Jinja2 over the row's columns: 'Translate: {{ text }}'.")
+@click.option("--system", metavar="TEXT", help="System instruction.")
+@click.option("--samples", type=int, metavar="N", help="How often each row is asked.")
+@click.option("--temperature", type=float, metavar="T")
+@click.option("--max-output-tokens", type=int, metavar="N")
+@click.option(
+    "--label", multiple=True, callback=_pairs, metavar="K=V", help="On every row and ledger line; repeatable."
+)
+@click.option("--set", "sets", multiple=True, metavar="A.B=C", help="Any setting of a job file; repeatable.")
+@click.option("--strict", is_flag=True, default=None, help="Refuse the input when one row cannot be read.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Ask the first N rows only, into OUT.preview.")
+@click.option("--max-failed", callback=_tolerance, metavar="N|N%", help="Failed rows that still end in exit code 0.")
+@voice_options
+@click.pass_context
+def run(ctx: click.Context, /, job: Path | None, sets: tuple[str, ...], limit: int | None, **given: Any) -> int:
+    """Ask every row of a file and write one row of Parquet for each; the same command again continues.
+
+    \b
+      batcher run jobs/hello/job.toml
+      batcher run jobs/hello/job.toml --limit 5             look before you leap
+      batcher run -i prompts.jsonl -m gemini-2.5-flash -o out/first
+    """  # noqa: D301  click wants the character, not the letters
+    said = voice(given)
+    loaded = load_job(job, flags=_flags(given), sets=sets, environ=os.environ)
+    _say_settings(said, loaded)
+    key = read_key(loaded.job.endpoint, os.environ)
+    _say_note(said, key.note)
+    summary = engine_of(ctx).run(
+        loaded.job,
+        key=key,
+        out=Path(loaded.job.output.dir or ""),
+        limit=limit,
+        watch=watch(said),
+    )
+    return close(ctx, said, summary)
+
+
+@click.command(short_help="Ask again what did not end well.")
+@click.argument("out", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "--status",
+    "statuses",
+    multiple=True,
+    type=click.Choice([str(status) for status in Status if status is not Status.OK]),
+    help="Which rows; repeatable.  [default: failed]",
+)
+@click.option("--set", "sets", multiple=True, metavar="A.B=C", help="Another setting for these rows; repeatable.")
+@voice_options
+@click.pass_context
+def retry(ctx: click.Context, /, out: Path, statuses: tuple[str, ...], sets: tuple[str, ...], **given: Any) -> int:
+    """Ask the rows of a run again that did not end well; good rows stay as they are.
+
+    \b
+      batcher retry out/first
+      batcher retry out/first --status truncated --set generation.max_output_tokens=8192
+    """  # noqa: D301  click wants the character, not the letters
+    said = voice(given)
+    engine = engine_of(ctx)
+    job = revised(engine.job(out), sets=sets, origin=str(out / "run.json"))
+    key = read_key(job.endpoint, os.environ)
+    _say_note(said, key.note)
+    summary = engine.retry(
+        job,
+        key=key,
+        out=out,
+        statuses=frozenset(Status(status) for status in statuses or (Status.FAILED,)),
+        watch=watch(said),
+    )
+    return close(ctx, said, summary)
+
+
+def watch(said: Voice) -> Watch:
+    """Let a voice tell how a run goes."""
+    return Watch(show=ProgressPrinter(said.narrate), log=said.narrate)
+
+
+def close(ctx: click.Context, said: Voice, summary: Summary) -> Exit:
+    """Print how it ended; give its exit code. A run that stopped goes on by the same command, which only we know."""
+    if not summary.next_command:
+        summary = replace(summary, next_command=shlex.join(["batcher", *ctx.meta.get(TYPED, ())]))
+    said.narrate("")
+    said.result(summary_lines(summary), summary_json(summary))
+    return summary.exit_code
+
+
+def _flags(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {setting: given[name] or None if name == "input" else given[name] for name, setting in _SETTINGS.items()}
+
+
+def _say_settings(said: Voice, loaded: Loaded) -> None:
+    for setting, source in loaded.sources.items():
+        section, _, name = setting.partition(".")
+        value = getattr(loaded.job, section)
+        value = value[name] if isinstance(value, dict) else getattr(value, name) if name else value
+        if source != "default" or value is not None:
+            said.detail(f"{setting} = {shown(value)}  ({source})")
+
+
+def _say_note(said: Voice, note: str) -> None:
+    if note:
+        said.narrate(f"note: {note}")

@@ -1,0 +1,292 @@
+"""What does a run say in a terminal? Plain lines on the way, then a summary that ends with what to type next."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from batcher.engine.progress import Phase, Snapshot, Summary, Tokens, Totals
+from batcher.records import Status
+
+_LINE_EVERY_S = 30.0
+_STEPS = 10
+_LABEL_WIDTH = 10
+_LONGEST_TEXT = 400
+
+JsonValue = str | int | float | bool | list[Any] | dict[str, Any] | None
+
+
+class ProgressPrinter:
+    """Writes a line when there is something new to say: each tenth of the way, each 30 s, each phase.
+
+    Args:
+        write: takes one line without its end.
+    """
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self._said: Snapshot | None = None
+
+    def __call__(self, snapshot: Snapshot) -> None:
+        """Look at the run; say it, or stay silent."""
+        line = next_line(self._said, snapshot)
+        if line is not None:
+            self._said = snapshot
+            self._write(line)
+
+
+def next_line(previous: Snapshot | None, snapshot: Snapshot) -> str | None:
+    """Give the line to print now, or None when it would say nothing new.
+
+    Args:
+        previous: the snapshot of the last line printed; None before the first.
+        snapshot: the run now.
+    """
+    if previous is None or previous.phase is not snapshot.phase:
+        return _opening(previous, snapshot)
+    further = snapshot.phase is Phase.ASKING and _step(snapshot) > _step(previous)
+    if further or snapshot.elapsed_s - previous.elapsed_s >= _LINE_EVERY_S:
+        return _progress(snapshot)
+    return None
+
+
+def summary_lines(summary: Summary) -> list[str]:
+    """Say how the run ended: verdict, a small table, notes, and last of all the next command to type."""
+    table = [
+        ("answers" if summary.samples > 1 else "rows", _counts(summary)),
+        ("tokens", _tokens(summary.totals.tokens)),
+        ("cost", cost(summary.totals)),
+        ("requests", _requests(summary)),
+        ("time", _time(summary)),
+        ("output", summary.run_dir),
+    ]
+    lines = [summary.verdict, ""]
+    lines += [entry(label, text) for label, text in table]
+    lines += ["", *(f"note: {note}" for note in _notes(summary))] if _notes(summary) else []
+    return [*lines, "", entry("next", summary.next_command)]
+
+
+def summary_json(summary: Summary) -> dict[str, JsonValue]:
+    """Say the same as one JSON document; money as exact decimal text, unknown money as null."""
+    totals = summary.totals
+    return {
+        "verdict": summary.verdict,
+        "exit_code": int(summary.exit_code),
+        "run_dir": summary.run_dir,
+        "rows": summary.rows,
+        "samples": summary.samples,
+        "tasks": summary.tasks,
+        **totals_json(totals),
+        "sent": summary.sent,
+        "elapsed_s": round(summary.elapsed_s, 3),
+        "rows_per_s": round(summary.rows_per_s, 3),
+        "limited_by": summary.limited_by,
+        "next_command": summary.next_command,
+        "notes": list(summary.notes),
+    }
+
+
+def totals_json(totals: Totals) -> dict[str, JsonValue]:
+    """Give the counts, tokens and money of a run as JSON values."""
+    tokens = totals.tokens
+    return {
+        "done": totals.done,
+        "by_status": {str(status): totals.by_status.get(status, 0) for status in Status},
+        "attempts": totals.attempts,
+        "throttled": totals.throttled,
+        "maybe_billed": totals.maybe_billed,
+        "tokens": {
+            "input": tokens.input,
+            "cached": tokens.cached,
+            "output": tokens.output,
+            "thinking": tokens.thinking,
+        },
+        "cost_usd": None if _price_unknown(totals) else f"{totals.cost_usd:f}",
+        "wasted_usd": None if _price_unknown(totals) else f"{totals.wasted_usd:f}",
+        "unpriced": totals.unpriced,
+    }
+
+
+def totals_lines(totals: Totals, tasks: int) -> list[str]:
+    """Say how far a run is and what it has taken so far, as lines of the same table as the summary."""
+    return [
+        entry("done", f"{_share(totals.done, tasks)} %  {totals.done:,} of {tasks:,}"),
+        entry("rows", _statuses(totals.by_status)),
+        entry("tokens", _tokens(totals.tokens)),
+        entry("cost", cost(totals)),
+    ]
+
+
+def row_lines(row: Mapping[str, Any]) -> list[str]:
+    """Show one row of the output: what it is, the prompt, the answer; long texts cut, control characters made harmless.
+
+    Args:
+        row: columns of `data/`; any of them may be missing.
+    """
+    facts = [str(row.get("status") or "open")]
+    if row.get("input_tokens") is not None or row.get("output_tokens") is not None:
+        facts.append(f"{row.get('input_tokens') or 0:,} in, {row.get('output_tokens') or 0:,} out")
+    if row.get("cost_usd") is not None:
+        facts.append(dollars(Decimal(str(row["cost_usd"]))))
+    name = plain(str(row.get("id") or "row")).replace("\n", " ")
+    head = f"{name}  {' · '.join(facts)}"
+    answer = row.get("response")
+    if not answer:
+        answer = " ".join(filter(None, (row.get("error_kind"), row.get("error_message")))) or row.get("finish_reason")
+    return [head, *_indented("> ", row.get("prompt")), *_indented("  ", answer)]
+
+
+def dollars(amount: Decimal) -> str:
+    """Write US dollars with the digits that matter: cents from a dollar on, four significant below; no exponent."""
+    if not amount or abs(amount) >= 1:
+        return f"${amount:,.2f}"
+    whole, _, cents = f"{amount:.{3 - amount.adjusted()}f}".partition(".")
+    return f"${whole}.{cents[:2]}{cents[2:].rstrip('0')}"
+
+
+def duration(seconds: float) -> str:
+    """Write a time span with two units at most: `12.4 s`, `3 min 12 s`, `2 h 05 min`, `1 d 3 h`."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
+    if minutes < 60:
+        return f"{minutes} min {whole % 60:02} s"
+    if hours < 24:
+        return f"{hours} h {minutes % 60:02} min"
+    return f"{days} d {hours % 24} h"
+
+
+def cost(totals: Totals) -> str:
+    """Say what a run has cost; a lower bound and an unknown price are called that."""
+    if _price_unknown(totals):
+        return "price unknown"
+    said = dollars(totals.cost_usd)
+    if totals.unpriced:
+        said = f"at least {said} ({_count(totals.unpriced, 'request')} of unknown price)"
+    return f"{said} · {dollars(totals.wasted_usd)} of it wasted" if totals.wasted_usd else said
+
+
+def plain(text: str) -> str:
+    """Replace control characters: an answer must not move the cursor or colour the terminal."""
+    return "".join(
+        letter if letter == "\n" or unicodedata.category(letter)[0] != "C" else " " if letter == "\t" else "\ufffd"
+        for letter in text.replace("\r\n", "\n")
+    )
+
+
+def _opening(previous: Snapshot | None, snapshot: Snapshot) -> str | None:
+    done = snapshot.totals.done
+    if snapshot.phase is Phase.PLANNING:
+        return "reading the input"
+    if done and snapshot.done_before == snapshot.tasks:
+        return f"nothing left to ask: {done:,} of {snapshot.tasks:,} done before" if previous is None else None
+    if snapshot.phase is Phase.SEALING:
+        return "writing the last parts"
+    if snapshot.phase is Phase.DRAINING:
+        return f"stopping: waiting for {_count(snapshot.in_flight, 'request')} in flight"
+    if snapshot.done_before:
+        return f"continuing: {done:,} of {snapshot.tasks:,} done before"
+    return f"asking {snapshot.tasks:,}" if not done else _progress(snapshot)
+
+
+def _progress(snapshot: Snapshot) -> str:
+    if snapshot.phase is Phase.PLANNING:
+        return f"reading the input: {_count(snapshot.tasks, 'row')} so far"
+    totals = snapshot.totals
+    said = [f"{_share(totals.done, snapshot.tasks):>3} %  {totals.done:,} of {snapshot.tasks:,}"]
+    said += [f"{count:,} {status}" for status, count in _unhappy(totals.by_status)]
+    if snapshot.rate_per_s:
+        said.append(_rate(snapshot.rate_per_s))
+    if totals.cost_usd:
+        said.append(dollars(totals.cost_usd))
+    if snapshot.eta_s is not None and totals.done < snapshot.tasks:
+        said.append(f"{duration(snapshot.eta_s)} left")
+    if snapshot.limited_by:
+        said.append(f"limited by {snapshot.limited_by}")
+    return " · ".join(said)
+
+
+def _step(snapshot: Snapshot) -> int:
+    return snapshot.totals.done * _STEPS // snapshot.tasks if snapshot.tasks else 0
+
+
+def _share(done: int, tasks: int) -> int:
+    """Give the percentage, rounded down: 100 % is said when it is true."""
+    return done * 100 // tasks if tasks else 100
+
+
+def _unhappy(by_status: Mapping[Status, int]) -> Iterator[tuple[Status, int]]:
+    return ((status, by_status[status]) for status in Status if status is not Status.OK and by_status.get(status))
+
+
+def _statuses(by_status: Mapping[Status, int]) -> str:
+    return " · ".join(f"{by_status[status]:,} {status}" for status in Status if by_status.get(status)) or "none"
+
+
+def _counts(summary: Summary) -> str:
+    counts = _statuses(summary.totals.by_status)
+    if missing := summary.tasks - summary.totals.done:
+        counts += f" · {missing:,} not asked yet"
+    return f"{counts} ({summary.rows:,} rows, {summary.samples} samples each)" if summary.samples > 1 else counts
+
+
+def _tokens(tokens: Tokens) -> str:
+    cached = f" ({tokens.cached:,} cached)" if tokens.cached else ""
+    thinking = f" ({tokens.thinking:,} thinking)" if tokens.thinking else ""
+    return f"{tokens.input:,} in{cached} · {tokens.output:,} out{thinking}"
+
+
+def _requests(summary: Summary) -> str:
+    attempts = summary.totals.attempts
+    said = f"{summary.sent:,}" if summary.sent == attempts else f"{summary.sent:,} now, {attempts:,} in all"
+    if summary.totals.throttled:
+        said += f" · {summary.totals.throttled:,} answered 429"
+    return said
+
+
+def _time(summary: Summary) -> str:
+    said = [duration(summary.elapsed_s)]
+    if summary.sent:
+        said.append(_rate(summary.rows_per_s))
+        said += [f"limited by {summary.limited_by}"] if summary.limited_by else []
+    return " · ".join(said)
+
+
+def _rate(rows_per_s: float) -> str:
+    """Write a pace by the second, or by the minute where a second sees less than one row."""
+    if rows_per_s >= 100:
+        return f"{rows_per_s:,.0f} rows/s"
+    return f"{rows_per_s:.1f} rows/s" if rows_per_s >= 1 else f"{rows_per_s * 60:.1f} rows/min"
+
+
+def _notes(summary: Summary) -> Sequence[str]:
+    maybe = summary.totals.maybe_billed
+    billed = f"{_count(maybe, 'request')} may have been billed though no answer arrived" if maybe else ""
+    return [*summary.notes, *filter(None, [billed])]
+
+
+def _price_unknown(totals: Totals) -> bool:
+    return bool(totals.unpriced) and not totals.cost_usd
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def entry(label: str, text: str) -> str:
+    """Write one line of a summary: label, text."""
+    return f"  {label:<{_LABEL_WIDTH}}{text}"
+
+
+def _indented(mark: str, text: object) -> list[str]:
+    """Set a text behind a mark; its later lines line up under the first."""
+    if text is None:
+        return []
+    whole = plain(str(text)).strip("\n")
+    shown = whole[:_LONGEST_TEXT]
+    if len(whole) > len(shown):
+        shown += f"…(+{len(whole) - len(shown):,} chars)"
+    return [f"  {mark if not at else ' ' * len(mark)}{line}".rstrip() for at, line in enumerate(shown.split("\n"))]

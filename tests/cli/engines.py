@@ -1,0 +1,50 @@
+"""An engine that asks nobody: it remembers what it was called with and answers what it was told."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from batcher.cli.engine import Watch
+from batcher.engine.progress import Snapshot, Summary
+from batcher.job.key import Secret
+from batcher.job.spec import Job
+from batcher.records import Status
+from tests.reports.builders import a_snapshot, a_summary
+
+
+@dataclass(kw_only=True)
+class FakeEngine:
+    summary: Summary = field(default_factory=a_summary)
+    snapshots: Sequence[Snapshot] = field(default_factory=lambda: [a_snapshot(0), a_snapshot(50)])
+    error: Exception | None = None
+    known_job: Job | None = None
+    seen: Any = None
+    rows: Sequence[Mapping[str, Any]] = ()
+    called: dict[str, Any] = field(default_factory=dict)
+
+    def run(self, job: Job, *, key: Secret, out: Path, limit: int | None, watch: Watch) -> Summary:
+        self.called = {"job": job, "key": key, "out": out, "limit": limit}
+        return self._go(watch)
+
+    def retry(self, job: Job, *, key: Secret, out: Path, statuses: frozenset[Status], watch: Watch) -> Summary:
+        self.called = {"job": job, "key": key, "out": out, "statuses": statuses}
+        return self._go(watch)
+
+    def job(self, out: Path) -> Job:
+        assert self.known_job is not None
+        return self.known_job
+
+    def status(self, out: Path) -> Any:
+        return self.seen
+
+    def last(self, out: Path, n: int) -> Sequence[Mapping[str, Any]]:
+        return self.rows[-n:]
+
+    def _go(self, watch: Watch) -> Summary:
+        if self.error is not None:
+            raise self.error
+        watch.log("input: JSONL, 164 rows")
+        for snapshot in self.snapshots:
+            watch.show(snapshot)
+        return self.summary

@@ -1,0 +1,59 @@
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from batcher.engine.progress import Phase, Totals
+from batcher.records import Status
+from batcher.reports.status import status_json, status_lines
+from tests.reports.builders import some_totals
+
+TOTALS = some_totals(by_status={Status.OK: 100, Status.FAILED: 3})
+NOW = datetime(2026, 11, 22, 14, 0, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    run_dir: str = "out/he"
+    phase: Phase | None = Phase.ASKING
+    verdict: str | None = None
+    tasks: int = 164
+    totals: Totals = TOTALS
+    pid: int | None = 4711
+    host: str | None = "box"
+    last_activity: datetime | None = NOW - timedelta(seconds=2)
+    next_command: str = "batcher show out/he"
+
+
+def test_a_run_that_is_under_way():
+    assert status_lines(Seen(), now=NOW) == [
+        "out/he: asking",
+        "",
+        "  done      62 %  103 of 164",
+        "  rows      100 ok · 3 failed",
+        "  tokens    48,211 in · 12,004 out",
+        "  cost      $0.04449",
+        "  process   4711 on box",
+        "  active    2.0 s ago",
+        "",
+        "  next      batcher show out/he",
+    ]
+
+
+def test_a_run_that_has_ended_or_died():
+    ended = Seen(phase=None, verdict="done: 164 of 164 rows ok", pid=None, last_activity=None)
+
+    assert status_lines(ended, now=NOW)[0] == "out/he: done: 164 of 164 rows ok"
+    assert not any("process" in line or "active" in line for line in status_lines(ended, now=NOW))
+    assert status_lines(Seen(phase=None, pid=None), now=NOW)[0] == "out/he: stopped"
+
+
+def test_a_clock_that_went_back_is_no_negative_time():
+    assert "  active    0.0 s ago" in status_lines(Seen(last_activity=NOW + timedelta(hours=1)), now=NOW)
+
+
+def test_the_same_as_json():
+    document = status_json(Seen())
+
+    assert (document["phase"], document["pid"], document["done"], document["tasks"]) == ("asking", 4711, 103, 164)
+    assert Decimal(document["cost_usd"]) == Decimal("0.044491230")
+    assert document["last_activity"] == "2026-11-22T13:59:58+00:00"
