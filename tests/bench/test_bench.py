@@ -1,0 +1,113 @@
+"""The benchmark's own parts tell the truth: the server counts what it saw, the floor asks for every row once."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import orjson
+import pytest
+
+from tests.bench import floor
+from tests.bench.children import Weighed, seen, serving
+from tests.bench.fast_server import ANSWER_CHARS, Behaviour, Server
+from tests.bench.throughput import Bench, summary_of
+
+
+@asynccontextmanager
+async def listening(behaviour: Behaviour):
+    server = Server(behaviour)
+    accepting = await asyncio.get_running_loop().create_server(server.connection, "127.0.0.1", 0)
+    async with accepting:
+        yield server, f"http://127.0.0.1:{accepting.sockets[0].getsockname()[1]}"
+
+
+def request_bytes(body: bytes) -> bytes:
+    return b"POST /v1beta/models/m:generateContent HTTP/1.1\r\ncontent-LENGTH: %d\r\n\r\n%b" % (len(body), body)
+
+
+async def replies(url: str, chunks: list[bytes], count: int) -> list[dict]:
+    reader, writer = await asyncio.open_connection(*url.removeprefix("http://").split(":"))
+    for chunk in chunks:
+        writer.write(chunk)
+        await asyncio.sleep(0.005)
+    found = []
+    for _ in range(count):
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.partition(b"Content-Length: ")[2].split(b"\r\n")[0])
+        found.append(orjson.loads(await reader.readexactly(length)))
+    writer.close()
+    await writer.wait_closed()
+    return found
+
+
+@pytest.mark.parametrize("cut", [1, 40, 75, 80])
+async def test_requests_may_come_in_pieces_and_together(cut):
+    whole = request_bytes(b'{"a": 1}') + request_bytes(b'{"a": 2}')
+
+    async with listening(Behaviour()) as (server, url):
+        found = await replies(url, [whole[:cut], whole[cut:]], 2)
+
+    assert [len(body["candidates"]) for body in found] == [1, 1]
+    assert (server.stats.requests, len(server.stats.bodies), server.stats.in_flight) == (2, 2, 0)
+
+
+async def test_an_answer_has_the_size_and_the_counts_it_should():
+    async with listening(Behaviour()) as (_, url):
+        (body,) = await replies(url, [request_bytes(b"{}")], 1)
+    usage = body["usageMetadata"]
+
+    assert ANSWER_CHARS <= len(body["candidates"][0]["content"]["parts"][0]["text"]) < ANSWER_CHARS + 20
+    assert usage["totalTokenCount"] == sum(
+        usage[name] for name in ("promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount")
+    )
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "statuses", "counted"),
+    [
+        (Behaviour(), {"200": 40}, {"answered": 40, "distinct_answered": 40}),
+        (Behaviour(p429=1), {"429": 40}, {"throttled": 40, "answered": 0}),
+        (Behaviour(p503=1), {"503": 40}, {"overloaded": 40, "answered": 0}),
+        (Behaviour(pdrop=1), {"0": 40}, {"answered": 0, "distinct_answered": 0}),
+        (Behaviour(latency_s=0.01), {"200": 40}, {"answered": 40, "in_flight_max": 8, "in_flight": 0}),
+    ],
+)
+async def test_the_floor_asks_once_for_every_row_and_the_server_counts_it(behaviour, statuses, counted):
+    rows = b"\n".join(orjson.dumps({"prompt": f"row {n}"}) for n in range(40))
+
+    async with listening(behaviour) as (server, url):
+        figures = await floor.run(rows, base_url=url, model="m", concurrency=8)
+        counts = orjson.loads(server.stats.seen())
+
+    assert (figures["requests"], figures["statuses"]) == (40, statuses)
+    assert counts["distinct"] == 40
+    assert counts | counted == counts
+
+
+def test_a_measured_process_is_weighed_and_the_server_ends_with_its_block(tmp_path):
+    bench = Bench(tmp_path)
+
+    with serving(latency_ms=1) as base_url:
+        done, rows_per_s = bench.floor(bench.rows(30), base_url, 4)
+        assert seen(base_url)["distinct_answered"] == 30
+
+    assert rows_per_s > 0
+    assert done.cpu_s > 0
+    assert done.rss_mb > 1
+    with pytest.raises(OSError, match="refused"):
+        seen(base_url)
+
+
+def test_what_fails_is_not_measured(tmp_path):
+    with pytest.raises(AssertionError, match="exit 1"):
+        Bench(tmp_path).floor(tmp_path / "missing.jsonl", "http://127.0.0.1:1", 1)
+
+    assert b"FileNotFoundError" in (tmp_path / "floor.log").read_bytes()
+
+
+@pytest.mark.parametrize("printed", [b'{"rows_per_s": 7.0}', b'{"summary": {"rows_per_s": 7.0}}'])
+def test_a_summary_is_found_bare_or_inside_a_document(printed):
+    done = Weighed(wall_s=1, cpu_s=1, rss_mb=1, code=0, stdout=printed)
+
+    assert summary_of(done) == {"rows_per_s": 7.0}
