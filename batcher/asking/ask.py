@@ -7,6 +7,7 @@ holds no slot; the slot of an answered task is free only after its journal commi
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -156,7 +157,7 @@ class Asker:
         reply = await self._door.post(task.request)
         self.in_flight.discard(task)
         answer = _answer_of(reply)
-        verdict = judge(reply, answer)
+        verdict = judge(reply, answer, _date_of(sent_at, reply))
         known = answer if isinstance(answer, Answer) else None
         self._settle(permit, verdict, reply, known)
         self._pause(task, verdict)
@@ -311,6 +312,13 @@ def _answer_of(reply: Reply | NoReply) -> Answer | Unreadable | None:
         return read(reply.body)
     except Unreadable as error:
         return error
+
+
+def _date_of(sent_at_us: int, reply: Reply | NoReply) -> dt.datetime | None:
+    # Only a Retry-After that is a date needs it, and only a refusal brings one.
+    if isinstance(reply, NoReply) or reply.status == 200:
+        return None
+    return dt.datetime.fromtimestamp((sent_at_us + int(reply.latency_ms * 1000)) / 1e6, dt.UTC)
 
 
 def _asks_again(turn: Turn) -> bool:

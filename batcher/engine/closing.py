@@ -16,6 +16,7 @@ from batcher.records import Status
 from batcher.store.blocks import BlockRow, State, read_rest, read_statuses
 from batcher.store.columns import read_attempt, totals_of
 from batcher.store.disk import remove
+from batcher.store.failpoints import FailPoints
 from batcher.store.journal import Journal
 
 _FAILED = (Status.FAILED, Status.INVALID)
@@ -32,7 +33,7 @@ async def open_totals(rows: Mapping[int, BlockRow], journal: Journal) -> Totals:
 
 
 async def close_run(  # noqa: PLR0913
-    plan: Plan, session: Session, tally: Tally, halt: Halt, journal: Journal, *, elapsed_s: float, limited_by: str
+    plan: Plan, session: Session, tally: Tally, halt: Halt, journal: Journal, *, elapsed_s: float, limited_by: str, failpoints: FailPoints
 ) -> Summary:
     """Write what the run came to and return it."""
     totals = await _totals(plan, session, tally, halt, journal)
@@ -55,6 +56,7 @@ async def close_run(  # noqa: PLR0913
     )
     plan.rundir.write_manifest({**plan.manifest, "summary": _as_json(summary)})
     if finished:
+        failpoints.hit("before-success")
         plan.rundir.mark_success()
         remove(plan.rundir.status)
     return summary

@@ -222,7 +222,7 @@ async def _ask_all(
         left = frozenset((task.task, task.attempts) for task in asker.in_flight)
     if not journal.is_broken:
         await journal.call(withdraw_unsent(left))
-    return await close_run(plan, session, tally, halt, journal, elapsed_s=watch.elapsed_s, limited_by=watch.limited_by)
+    return await close_run(plan, session, tally, halt, journal, elapsed_s=watch.elapsed_s, limited_by=watch.limited_by, failpoints=options.failpoints)
 
 
 def open_door(plan: Plan, key: Secret) -> Door:

@@ -1,0 +1,173 @@
+"""Kill a run again and again, start it again each time, and hold what is left against the promises."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from batcher.emulator.server import Emulator
+from batcher.store.failpoints import NAMES
+
+CONCURRENCY = 32
+BAD_EVERY = 997
+DUPLICATE_EVERY = 10
+_RETRY_POINTS = ("success-removed", "reopened", "before-success")
+POINTS = tuple(name for name in NAMES if name not in _RETRY_POINTS)
+
+
+def write_rows(path: Path, count: int) -> None:
+    """Products to work out: every tenth prompt is the same one, every 997th line is broken."""
+    with path.open("w") as file:
+        for number in range(count):
+            row = {"id": f"q{number}", "prompt": f"What is {_factor(number)} * 7?", "number": number}
+            line = json.dumps(row)
+            file.write((line[: len(line) // 2] if is_bad(number) else line) + "\n")
+
+
+def is_bad(number: int) -> bool:
+    return number % BAD_EVERY == BAD_EVERY - 1
+
+
+def _factor(number: int) -> int:
+    return 3 if number % DUPLICATE_EVERY == 0 else number
+
+
+@dataclass
+class Kills:
+    """One run that is killed `wanted` times.
+
+    Attributes:
+        seed: of the moments and points; printed when something is wrong.
+    """
+
+    rows: int
+    wanted: int
+    seed: int
+    done: Counter[str] = field(default_factory=Counter)
+
+    def command(self, tmp: Path, url: str) -> list[str]:
+        return [
+            *(sys.executable, "-m", "batcher", "run", "-i", str(tmp / "rows.jsonl"), "-m", "gemini-2.5-flash"),
+            *("-o", str(tmp / "out"), "--base-url", url, "--concurrency", str(CONCURRENCY), "--json"),
+            *("--max-failed", "100%", "--set", "retry.max_backoff_s=0.05"),
+        ]
+
+    def loop(self, tmp: Path, url: str) -> None:
+        """Run and kill until it was killed often enough or is done; then let it finish."""
+        chance = random.Random(self.seed)
+        while self.done.total() < self.wanted:
+            point = chance.choice((*POINTS, "moment", "moment"))
+            if self._finishes(self.command(tmp, url), point, chance):
+                return
+        assert self._finishes(self.command(tmp, url), "", chance)
+
+    def retry_loop(self, tmp: Path, url: str) -> None:
+        """Retry what failed, killed once at each point of a retry and of a seal."""
+        chance = random.Random(self.seed)
+        retry = [sys.executable, "-m", "batcher", "retry", str(tmp / "out"), "--json"]
+        for point in (*_RETRY_POINTS, "frozen", "part-built", "part-published", "sealed", ""):
+            if self._finishes(retry if point in _RETRY_POINTS else self.command(tmp, url), point, chance) and not point:
+                return
+
+    def _finishes(self, command: list[str], point: str, chance: random.Random) -> bool:
+        env = os.environ | {"GEMINI_API_KEY": "test", "GOOGLE_API_KEY": ""}
+        if point and point != "moment":
+            env["BATCHER_FAILPOINT"] = f"{point}:{chance.choice((1, 1, 2, 5))}"
+        process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=chance.uniform(1.0, 3.5) if point else 100)
+        process.kill()
+        _, stderr = process.communicate()
+        if process.returncode == -signal.SIGKILL:
+            self.done[point] += 1
+            return False
+        assert process.returncode in (0, 1), f"seed {self.seed}, {point}: {process.returncode}\n{stderr.decode()}"
+        return True
+
+
+class Readers:
+    """Reads `data/` with pyarrow and DuckDB every 100 ms from planning on."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self._over = threading.Event()
+        self.reads = 0
+        self._duckdb = duckdb.connect()  # one a thread
+        self.errors: list[str] = []
+        self._thread = threading.Thread(target=self._read_on)
+
+    def __enter__(self) -> Readers:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _read_on(self) -> None:
+        while not self._over.wait(0.1):
+            if any(self._data.glob("train-00000-*")):
+                self._read()
+
+    def _read(self) -> None:
+        try:
+            arrow = ds.dataset(self._data).to_table(columns=["task"]).column("task").to_pylist()
+            (duck, distinct) = self._duckdb.sql(
+                f"select count(*), count(distinct task) from '{self._data}/*.parquet'"
+            ).fetchall()[0]
+        except (OSError, ValueError, duckdb.Error) as error:
+            self.errors.append(repr(error))
+            return
+        self.reads += 1
+        if len(set(arrow)) != len(arrow) or duck != distinct:
+            self.errors.append(f"a task twice: {len(arrow)}, {duck}")
+
+
+@contextlib.contextmanager
+def timed() -> Iterator[list[float]]:
+    took = [time.monotonic()]
+    yield took
+    took[0] = time.monotonic() - took[0]
+
+
+def check_promises(out: Path, kills: Kills, emulator: Emulator) -> dict[str, int]:
+    """Every task once, in order, with the right content; re-paid within bounds; the ledger covers the server's count."""
+    table = pq.read_table(out / "data")
+    tasks = table.column("task").to_pylist()
+    assert tasks == list(range(kills.rows)), f"seed {kills.seed}"
+    rows = table.select(["id", "prompt", "response", "status", "error_kind", "number"]).to_pylist()
+    for number, row in enumerate(rows):
+        if is_bad(number):
+            assert (row["status"], row["error_kind"]) == ("failed", "bad_input"), row
+            continue
+        assert row["id"] == f"q{number}"
+        assert row["number"] == number
+        if row["status"] == "ok":
+            assert str(_factor(number) * 7) in row["response"].replace(",", ""), row
+    totals = emulator.totals()
+    ledger = duckdb.sql(f"""
+        select billed, sum(coalesce(prompt_token_count, 0) + coalesce(candidates_token_count, 0)
+            + coalesce(thoughts_token_count, 0)), sum(reserve_input_tokens + reserve_output_tokens), count(*)
+        from '{out}/attempts/*.parquet' group by 1""").fetchall()
+    seen = {billed: (int(tokens), int(bound), count) for billed, tokens, bound, count in ledger}
+    yes, maybe_bound = seen["yes"][0], seen.get("maybe", (0, 0, 0))[1]
+    counted = totals.input_tokens + totals.output_tokens
+    assert yes <= counted <= yes + maybe_bound, f"seed {kills.seed}: {yes} <= {counted} <= {yes} + {maybe_bound}"
+    asked = kills.rows - sum(map(is_bad, range(kills.rows)))
+    repaid = totals.answered - asked
+    return {"repaid": repaid, "asked": asked, "maybe": seen.get("maybe", (0, 0, 0))[2]}
