@@ -1,0 +1,234 @@
+"""What is sent for a row? One request, or the reason why it cannot be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import orjson
+
+from batcher.errors import JobError
+from batcher.gemini.request import TextEncoder, bare_model, encode, path, request_hash, text_request
+from batcher.gemini.tokens import estimate_tokens, input_bound, output_bound, text_bound
+from batcher.job.spec import Dialect, Generation, InputShape, Job
+from batcher.prompts.merge import base_request, decoded_object, merge, own_request, own_settings
+from batcher.prompts.template import Template
+from batcher.records import Problem, Request, Row
+from batcher.rows.shapes import REQUEST_FIELDS, Shape, nearest
+
+MAX_BODY_BYTES = 20 << 20
+_IMAGE_TOKENS = 258  # one tile, the most common size; an estimate for pacing, not the bound
+_MEDIUM_TOKENS = 1_000
+
+_WITH_CONTENTS = frozenset({InputShape.CONTENTS, InputShape.KEY_REQUEST})
+
+
+class Builder:
+    """Makes requests of rows; built once a run.
+
+    A row that is a text and nothing else goes through a body that is written already but for that text. Everything else
+    is folded, laid over the job's own settings field by field and written whole.
+
+    Args:
+        job: complete, its templates inline.
+        shape: of the input.
+        columns: all columns of the input; empty when it has no rows, and then no name is checked.
+        where: how the user named the input.
+
+    Attributes:
+        needed: the columns that a row must bring.
+
+    Raises:
+        JobError: a template or an override is wrong, or cannot go with the shape.
+    """
+
+    def __init__(self, job: Job, shape: Shape, columns: Collection[str], *, where: str) -> None:
+        self._shape = shape
+        self._model = bare_model(job.model)
+        self._dialect = job.endpoint.dialect or Dialect.GOOGLE
+        self._overrides = dict(job.prompt.overrides)
+        _check_overrides(self._overrides, columns, where)
+        self._template = self._compiled(job.prompt.template, "template", columns, where)
+        if self._template is not None and shape.kind in _WITH_CONTENTS:
+            raise JobError(
+                f"[prompt] template: has no place in an input of the shape {shape.kind}; wanted one of the two"
+            )
+        system = self._compiled(job.prompt.system, "system", columns, where)
+        constant = _constant(system)
+        self._system = system if constant is None else None
+        self._base = _base(job, constant)
+        self._encoder = TextEncoder(self._base, dialect=self._dialect, model=self._model)
+        self._base_bound = input_bound(self._base)
+        self._base_tokens = _request_tokens(self._base)
+        self._output_bound = output_bound(self._model, self._base.get("generation_config", {}))
+        self.needed = frozenset(self._needs(columns))
+
+    def _compiled(self, source: str | None, name: str, columns: Collection[str], where: str) -> Template | None:
+        if source is None:
+            return None
+        return Template(source, setting=f"[prompt] {name}", columns=columns, where=where)
+
+    def _needs(self, columns: Collection[str]) -> Iterator[str]:
+        for template in (self._template, self._system):
+            yield from template.columns if template else ()
+        yield from self._overrides.values()
+        if self._shape.kind is InputShape.CONTENTS:
+            yield from REQUEST_FIELDS.intersection(columns)
+        elif self._template is None and self._shape.prompt_key is not None:
+            yield self._shape.prompt_key
+
+    def build(self, row: Row) -> Request | Problem:
+        """Make the request of a row, or say why there is none. This runs once per row of the run."""
+        if row.problem is not None:
+            return row.problem
+        system = self._system.render(row) if self._system is not None else None
+        if isinstance(system, Problem):
+            return system
+        try:
+            if self._shape.kind in _WITH_CONTENTS:
+                return self._of_contents(row, system)
+            prompt = self._prompt(row)
+            if isinstance(prompt, Problem):
+                return prompt
+            return self._of_settings(row, prompt, system) if self._overrides else self._of_text(row, prompt, system)
+        except ValueError as error:
+            return Problem(kind="bad_input", message=f"{row.where}: {error}")
+
+    def _prompt(self, row: Row) -> str | Problem:
+        if self._template is not None:
+            prompt = self._template.render(row)
+            if isinstance(prompt, Problem):
+                return prompt
+        else:
+            prompt = _text(self._shape.prompt_key, row.values)
+        if not prompt or prompt.isspace():
+            return Problem(kind="bad_input", message=f"{row.where}: the prompt is empty")
+        return prompt
+
+    def _of_text(self, row: Row, prompt: str, system: str | None) -> Request | Problem:
+        body = self._encoder.encode(prompt, system)
+        if len(body) > MAX_BODY_BYTES:
+            return _too_large(row, body)
+        return Request(
+            body=body,
+            model=self._model,
+            prompt=prompt,
+            request_hash=self._encoder.hash(prompt, system),
+            estimated_tokens=self._base_tokens + estimate_tokens(prompt) + (estimate_tokens(system) if system else 0),
+            input_bound=self._base_bound + text_bound(prompt, system),
+            output_bound=self._output_bound,
+        )
+
+    def _of_settings(self, row: Row, prompt: str, system: str | None) -> Request | Problem:
+        settings, model = self._own(row, self._model)
+        request = merge(text_request(self._base, prompt, system), settings)
+        return self._whole(row, request, model, prompt)
+
+    def _of_contents(self, row: Row, system: str | None) -> Request | Problem:
+        fields = self._fields(row.values)
+        own = own_request(fields)
+        settings, model = self._own(row, fields.get("model") or self._model)
+        base = self._base if system is None else {**self._base, "system_instruction": {"parts": [{"text": system}]}}
+        request = merge(merge(base, own), settings)
+        return self._whole(row, request, model, _last_user_text(request["contents"]))
+
+    def _fields(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        if self._shape.kind is InputShape.KEY_REQUEST:
+            key = self._shape.prompt_key or "request"
+            return decoded_object(key, values.get(key))
+        return {name: values[name] for name in REQUEST_FIELDS if name in values}
+
+    def _own(self, row: Row, model: str) -> tuple[dict[str, Any], str]:
+        """Read what the columns named by `overrides` say: generation settings, and the model."""
+        columns = {name: column for name, column in self._overrides.items() if name != "model"}
+        settings = own_settings(columns, row.values) if columns else {}
+        if "model" in self._overrides:
+            model = row.values.get(self._overrides["model"]) or model
+        if not isinstance(model, str):
+            raise ValueError(f"model: expected a name, found {model!r}")  # noqa: TRY004  a row's fault, told like the others
+        path(model, api_version="v1")  # a model that would bend the path is refused here, as a problem of its row
+        return {"generation_config": settings} if settings else {}, bare_model(model)
+
+    def _whole(self, row: Row, request: Mapping[str, Any], model: str, prompt: str | None) -> Request | Problem:
+        body = encode(request, dialect=self._dialect, model=model)
+        if len(body) > MAX_BODY_BYTES:
+            return _too_large(row, body)
+        return Request(
+            body=body,
+            model=model,
+            prompt=prompt,
+            request_hash=request_hash(request, model),
+            estimated_tokens=_request_tokens(request),
+            input_bound=input_bound(request),
+            output_bound=output_bound(model, request.get("generation_config", {})),
+        )
+
+
+def _base(job: Job, system: str | None) -> dict[str, Any]:
+    try:
+        return base_request(job, system)
+    except ValueError as error:
+        raise JobError(f"[request] or [generation]: {error}") from None
+
+
+def _constant(system: Template | None) -> str | None:
+    """Render a system instruction that reads no column, once for all rows."""
+    if system is None or system.columns:
+        return None
+    text = system.render(Row(ordinal=0, id="", values={}, where="[prompt] system"))
+    if isinstance(text, Problem):
+        raise JobError(text.message)
+    return text
+
+
+def _check_overrides(overrides: Mapping[str, str], columns: Collection[str], where: str) -> None:
+    settings = (*Generation.model_fields, "model")
+    for setting, column in overrides.items():
+        if setting not in settings:
+            raise JobError(f"[prompt] overrides: {setting!r} is not a generation setting{nearest(setting, settings)}")
+        if columns and column not in columns:
+            raise JobError(
+                f"[prompt] overrides.{setting}: column {column!r} not found in {where}{nearest(column, columns)}",
+                hint=f"its columns: {', '.join(columns)}",
+            )
+
+
+def _text(key: str | None, values: Mapping[str, Any]) -> str:
+    prompt = values.get(key) if key is not None else None
+    if isinstance(prompt, str):
+        return prompt
+    if prompt is None:
+        raise ValueError(f"column {key!r} is {'null' if key in values else 'missing'}")
+    raise ValueError(f"column {key!r}: wanted text, found {orjson.dumps(prompt, default=str).decode()[:80]}")
+
+
+def _too_large(row: Row, body: bytes) -> Problem:
+    message = f"{row.where}: the request has {len(body):,} bytes; the API takes {MAX_BODY_BYTES:,}"
+    return Problem(kind="too_large", message=message)
+
+
+def _parts(request: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for content in (request.get("system_instruction", {}), *request.get("contents", ())):
+        yield from content.get("parts", ())
+
+
+def _request_tokens(request: Mapping[str, Any]) -> int:
+    """Guess the input tokens of a whole request: its texts, its tools as JSON, and a usual amount for each medium."""
+    tools = request.get("tools")
+    tokens = len(orjson.dumps(tools)) // 4 if tools else 0
+    for part in _parts(request):
+        medium = part.get("inline_data") or part.get("file_data")
+        if isinstance(medium, Mapping):
+            is_image = str(medium.get("mime_type", "")).startswith("image/")
+            tokens += _IMAGE_TOKENS if is_image else _MEDIUM_TOKENS
+        else:
+            tokens += estimate_tokens(part.get("text") or "")
+    return tokens
+
+
+def _last_user_text(contents: list[dict[str, Any]]) -> str | None:
+    for content in reversed(contents):
+        if content.get("role", "user") == "user":
+            texts = [part["text"] for part in content["parts"] if "text" in part]
+            return "".join(texts) if texts else None
+    return None

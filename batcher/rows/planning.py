@@ -1,0 +1,123 @@
+"""What is in the input? One pass that counts, hashes, types and cuts it into blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from batcher.errors import InputError
+from batcher.job.spec import Input, InputFormat
+from batcher.rows.arrays import mended, to_python
+from batcher.rows.blocks import MAX_BLOCK_BYTES, MAX_BLOCKS, BlockCutter
+from batcher.rows.index import Index
+from batcher.rows.objects import parse_object
+from batcher.rows.readers import InputFile
+from batcher.rows.shapes import TELLING_COLUMNS, Shape, detect
+from batcher.rows.survey import Survey, whole_file
+from batcher.rows.tables import Table
+
+_SAMPLES = 64
+
+
+def _quietly(_rows: int, _read_bytes: int) -> None:
+    pass
+
+
+def plan_rows(  # noqa: PLR0913  each is the user's or the output's say
+    files: Sequence[InputFile],
+    spec: Input,
+    *,
+    block_rows: int,
+    limit: int | None = None,
+    has_template: bool,
+    reserved: frozenset[str],
+    on_progress: Callable[[int, int], None] = _quietly,
+    max_blocks: int = MAX_BLOCKS,
+    max_block_bytes: int = MAX_BLOCK_BYTES,
+) -> Index:
+    """Plan an input in one pass, in memory bounded by a chunk, the longest row and the number of blocks.
+
+    Args:
+        files: from `find_inputs`.
+        spec: `[input]`.
+        block_rows: rows of a block, raised when there would be more than `max_blocks`.
+        limit: plan only the first rows; None plans all.
+        has_template: whether the job has a prompt template.
+        reserved: the output's own column names.
+        on_progress: called now and then with the rows and bytes so far.
+        max_blocks: blocks at most.
+        max_block_bytes: a block closes early at so much input (decoded, for Parquet).
+
+    Raises:
+        InputError: the shape is ambiguous or has no prompt; with `strict`, a row cannot be read.
+    """
+    shape = detect(
+        _samples(files, spec),
+        wanted=spec.shape,
+        id_column=spec.id,
+        has_template=has_template,
+        where=files[0].name if files else "input",
+    )
+    cutter = BlockCutter(block_rows=block_rows, max_blocks=max_blocks, max_block_bytes=max_block_bytes)
+    survey = Survey(cutter, max_row_bytes=spec.max_row_bytes, limit=limit, on_progress=on_progress)
+    for number, file in enumerate(files):
+        survey.take(number, file)
+    if spec.strict and survey.bad_rows:
+        raise _refusal(survey)
+    return _index(survey, shape, files, cutter=cutter, reserved=reserved)
+
+
+def _index(
+    survey: Survey, shape: Shape, files: Sequence[InputFile], *, cutter: BlockCutter, reserved: frozenset[str]
+) -> Index:
+    frozen = survey.census.freeze(consumed=shape.consumed, reserved=reserved)
+    return Index(
+        blocks=cutter.finish(),
+        rows=survey.rows,
+        bad_rows=survey.bad_rows,
+        shape=shape,
+        found=frozen.found,
+        columns=frozen.columns,
+        notes=frozen.notes,
+        files=tuple(files),
+    )
+
+
+def _refusal(survey: Survey) -> InputError:
+    rows = "1 row" if survey.bad_rows == 1 else f"{survey.bad_rows:,} rows"
+    more = survey.bad_rows - len(survey.problems)
+    lines = [f"{rows} cannot be read:", *survey.problems, *([f"and {more:,} more"] if more else ())]
+    return InputError("\n  ".join(lines), hint="without --strict they become failed rows of the output")
+
+
+def _samples(files: Sequence[InputFile], spec: Input) -> list[Mapping[str, Any]]:
+    """Give the first readable rows of the first file that has any."""
+    for file in files:
+        if samples := list(islice(_first_rows(file, spec), _SAMPLES)):
+            return samples
+    return []
+
+
+def _first_rows(file: InputFile, spec: Input) -> Iterator[Mapping[str, Any]]:
+    if file.format is InputFormat.PARQUET:
+        yield from _first_table_rows(file, spec.id)
+        return
+    for piece in whole_file(file.path, spec.max_row_bytes):
+        yield from (row for line in piece.lines if isinstance(row := parse_object(line), dict))
+
+
+def _first_table_rows(file: InputFile, id_column: str | None) -> Iterator[Mapping[str, Any]]:
+    with Table(file.path, file.name) as table:
+        names = table.schema.names
+        # Only what can tell a shape: a column of pictures would fill the memory.
+        telling = [name for name in names if name in TELLING_COLUMNS or name == id_column]
+        for group in range(table.groups):
+            stop = min(_SAMPLES, table.rows_in(group))
+            for batch in table.read(group, start=0, stop=stop, columns=telling, batch_rows=_SAMPLES):
+                sound, _ = mended(batch)
+                columns = {name: to_python(sound.column(name)) for name in telling}
+                yield from (
+                    {name: columns[name][at] if name in columns else None for name in names}
+                    for at in range(batch.num_rows)
+                )

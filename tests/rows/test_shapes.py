@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from batcher.errors import InputError
+from batcher.job.spec import InputShape
+from batcher.rows.shapes import Shape, detect
+from tests.strategies import json_rows
+
+CONTENTS = [{"role": "user", "parts": [{"text": "hi"}]}]
+
+
+def shape_of(
+    *samples: dict[str, Any],
+    wanted: InputShape = InputShape.AUTO,
+    id_column: str | None = None,
+    has_template: bool = False,
+) -> Shape:
+    return detect(samples, wanted=wanted, id_column=id_column, has_template=has_template, where="in.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("sample", "kind", "prompt_key", "id_key"),
+    [
+        ({"prompt": "a"}, InputShape.PROMPT, "prompt", None),
+        ({"text": "a", "lang": "en"}, InputShape.PROMPT, "text", None),
+        ({"prompt": "a", "text": "b"}, InputShape.PROMPT, "prompt", None),
+        ({"id": 7, "prompt": "a"}, InputShape.PROMPT, "prompt", "id"),
+        ({"task_id": "HumanEval/0", "prompt": "def f():"}, InputShape.PROMPT, "prompt", "task_id"),
+        ({"custom_id": "c", "key": "k", "prompt": "a"}, InputShape.PROMPT, "prompt", "key"),
+        ({"id": {"a": 1}, "key": "k", "prompt": "a"}, InputShape.PROMPT, "prompt", "key"),
+        ({"contents": CONTENTS}, InputShape.CONTENTS, "contents", None),
+        ({"contents": '[{"parts": []}]', "text": "a"}, InputShape.CONTENTS, "contents", None),
+        ({"key": "k", "request": {"contents": CONTENTS}}, InputShape.KEY_REQUEST, "request", "key"),
+        ({"id": 1, "key": "k", "request": {"contents": CONTENTS}}, InputShape.KEY_REQUEST, "request", "key"),
+    ],
+)
+def test_a_row_tells_its_shape(sample: dict[str, Any], kind: InputShape, prompt_key: str, id_key: str | None) -> None:
+    shape = shape_of(sample)
+
+    assert (shape.kind, shape.prompt_key, shape.id_key) == (kind, prompt_key, id_key)
+    assert {prompt_key, id_key} - {None} <= shape.consumed
+
+
+def test_a_template_makes_any_row_a_table() -> None:
+    shape = shape_of({"id": 1, "prompt": "a", "contents": CONTENTS}, has_template=True)
+
+    assert shape == Shape(kind=InputShape.TABLE, id_key="id", consumed=frozenset({"id"}))
+
+
+def test_two_carriers_are_refused_with_the_flags_that_decide() -> None:
+    with pytest.raises(InputError) as caught:
+        shape_of({"prompt": "a", "contents": CONTENTS})
+
+    assert caught.value.message == "in.jsonl: 'contents' and 'prompt' could each be what is asked; say which"
+    assert caught.value.hint == "--set input.shape=contents or --set input.shape=prompt"
+
+
+def test_carriers_in_different_rows_are_rivals_too() -> None:
+    with pytest.raises(InputError, match="could each be"):
+        shape_of({"prompt": "a"}, {"contents": CONTENTS})
+
+
+@pytest.mark.parametrize("wanted", [InputShape.PROMPT, InputShape.CONTENTS])
+def test_an_explicit_shape_decides_between_rivals(wanted: InputShape) -> None:
+    assert shape_of({"prompt": "a", "contents": CONTENTS}, wanted=wanted).kind is wanted
+
+
+def test_nothing_to_ask_is_refused() -> None:
+    with pytest.raises(InputError) as caught:
+        shape_of({"question": "a", "answer": "b"})
+
+    assert caught.value.message == (
+        "in.jsonl: found nothing to ask in its columns ('question', 'answer'); "
+        "wanted 'request' or 'contents' or 'prompt' or 'text'"
+    )
+    assert "template" in caught.value.hint
+
+
+def test_a_shape_that_the_rows_do_not_have_is_refused() -> None:
+    with pytest.raises(InputError, match=r"wanted 'request'$"):
+        shape_of({"prompt": "a"}, wanted=InputShape.KEY_REQUEST)
+
+
+def test_a_table_needs_a_template() -> None:
+    with pytest.raises(InputError, match="need a template"):
+        shape_of({"prompt": "a"}, wanted=InputShape.TABLE)
+
+
+def test_the_jobs_id_column_wins_and_must_exist() -> None:
+    assert shape_of({"id": 1, "name": "x", "prompt": "a"}, id_column="name").id_key == "name"
+    with pytest.raises(InputError, match=r"input\.id: column 'nam' not found; did you mean 'name'\?"):
+        shape_of({"name": "x", "prompt": "a"}, id_column="nam")
+
+
+@pytest.mark.parametrize("wanted", [InputShape.AUTO, InputShape.PROMPT, InputShape.CONTENTS, InputShape.KEY_REQUEST])
+def test_an_input_without_rows_has_a_shape_all_the_same(wanted: InputShape) -> None:
+    assert shape_of(wanted=wanted, id_column="name").id_key == "name"
+
+
+@given(json_rows)
+def test_any_row_has_a_shape_or_is_refused(row: dict[str, Any]) -> None:
+    try:
+        shape = shape_of(row)
+    except InputError:
+        return
+    assert shape.kind is not InputShape.AUTO
+    assert shape.prompt_key in row
