@@ -10,10 +10,10 @@ from batcher.engine.plan import Plan
 from batcher.engine.progress import Summary, Totals
 from batcher.engine.session import Halt, Session
 from batcher.engine.tally import Tally
-from batcher.errors import Exit
+from batcher.errors import Exit, StorageError
 from batcher.job.spec import Job
 from batcher.records import Status
-from batcher.store.blocks import BlockRow, State, read_rest, read_statuses
+from batcher.store.blocks import BlockRow, read_rest, read_statuses
 from batcher.store.columns import read_attempt, totals_of
 from batcher.store.disk import remove
 from batcher.store.failpoints import FailPoints
@@ -23,19 +23,34 @@ _FAILED = (Status.FAILED, Status.INVALID)
 
 
 async def open_totals(rows: Mapping[int, BlockRow], journal: Journal) -> Totals:
-    """What earlier sessions had: the sealed blocks in full, of the others how many rows ended how.
+    """What earlier sessions had: the blocks with a part (see `retry.standing`), of the others how many rows ended how.
 
-    Tokens and cost of an unsealed block are added when it is sealed or the session ends: reading every kept answer first would make a
-    resume wait.
+    Tokens and cost of an unsealed block are added when it is sealed or the session ends: reading every kept answer
+    first would make a resume wait.
     """
-    sealed = sum((row.totals for row in rows.values() if row.totals and row.state is State.SEALED), Totals())
+    sealed = sum((row.totals for row in rows.values() if row.totals), Totals())
     return sealed + Totals(by_status=await journal.call(read_statuses))
 
 
 async def close_run(  # noqa: PLR0913
-    plan: Plan, session: Session, tally: Tally, halt: Halt, journal: Journal, *, elapsed_s: float, limited_by: str, failpoints: FailPoints
+    plan: Plan,
+    session: Session,
+    tally: Tally,
+    halt: Halt,
+    journal: Journal,
+    *,
+    elapsed_s: float,
+    limited_by: str,
+    command: str,
+    failpoints: FailPoints,
 ) -> Summary:
-    """Write what the run came to and return it."""
+    """Write what the run came to and return it; a run that was finished before stays as it was written.
+
+    A run that stopped goes on by `command`, which is what was typed, empty when nobody knows.
+
+    Raises:
+        StorageError: how it ended cannot be written.
+    """
     totals = await _totals(plan, session, tally, halt, journal)
     finished = halt.why is None
     exit_code = _exit_code(plan.job, totals) if halt.why is None else halt.why.exit_code
@@ -51,15 +66,27 @@ async def close_run(  # noqa: PLR0913
         elapsed_s=elapsed_s,
         rows_per_s=tally.finished / elapsed_s if elapsed_s else 0.0,
         limited_by=limited_by,
-        next_command=_next(plan, totals, finished=finished),
+        next_command=_next(plan, totals) if finished else command,
         notes=(*plan.index.notes, *_hints(halt)),
     )
+    try:
+        if tally.sent or tally.finished or not plan.rundir.success.exists():
+            _record(plan, summary, finished=finished, failpoints=failpoints)
+        remove(plan.rundir.status)
+    except OSError as error:
+        if halt.why is None:  # else the disk has spoken already, and that is what the summary says
+            raise StorageError(
+                f"{plan.rundir.out}: how the run ended cannot be written: {error.strerror or error}",
+                hint="free some disk and run the same command again",
+            ) from error
+    return summary
+
+
+def _record(plan: Plan, summary: Summary, *, finished: bool, failpoints: FailPoints) -> None:
     plan.rundir.write_manifest({**plan.manifest, "summary": _as_json(summary)})
     if finished:
         failpoints.hit("before-success")
         plan.rundir.mark_success()
-        remove(plan.rundir.status)
-    return summary
 
 
 async def _totals(plan: Plan, session: Session, tally: Tally, halt: Halt, journal: Journal) -> Totals:
@@ -70,8 +97,7 @@ async def _totals(plan: Plan, session: Session, tally: Tally, halt: Halt, journa
         return totals
     outcomes, attempts = await journal.call(read_rest)
     reads = await asyncio.to_thread(lambda: [[read_attempt(a, plan.terms) for a in tried] for tried in attempts])
-    unfinished = reads[len(outcomes) :]
-    return totals + totals_of(outcomes, reads[: len(outcomes)]) + totals_of((), unfinished)
+    return totals + totals_of(outcomes, reads)
 
 
 def _exit_code(job: Job, totals: Totals) -> Exit:
@@ -97,10 +123,7 @@ def _hints(halt: Halt) -> tuple[str, ...]:
     return (halt.why.hint,) if halt.why is not None and halt.why.hint else ()
 
 
-def _next(plan: Plan, totals: Totals, *, finished: bool) -> str:
-    """What to type next; empty means the same command again, which only the command line knows."""
-    if not finished:
-        return ""
+def _next(plan: Plan, totals: Totals) -> str:
     verb = "retry" if totals.by_status.get(Status.FAILED) else "show"
     return f"batcher {verb} {plan.rundir.out}"
 
@@ -114,5 +137,6 @@ def _as_json(summary: Summary) -> dict[str, object]:
         "elapsed_s": round(summary.elapsed_s, 3),
         "rows_per_s": round(summary.rows_per_s, 3),
         "limited_by": summary.limited_by,
+        "next_command": summary.next_command,
         "totals": summary.totals.as_json(),
     }

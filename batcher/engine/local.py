@@ -21,15 +21,16 @@ import uvloop
 from batcher.asking.ask import Asker, World
 from batcher.asking.transport import Door, Target, Transport
 from batcher.engine.closing import close_run, open_totals
+from batcher.engine.fresh import Fresh
 from batcher.engine.plan import Plan, make_plan, read_plan, state_of
 from batcher.engine.progress import Phase, Snapshot, Summary, Totals
-from batcher.engine.retry import reopen
+from batcher.engine.retry import reopen, standing
 from batcher.engine.seal import Sealer
 from batcher.engine.session import Halt, Session
 from batcher.engine.status import write_status
 from batcher.engine.tally import Tally
 from batcher.engine.work import WorkList
-from batcher.errors import Interrupted, PlanChanged
+from batcher.errors import Interrupted, PlanChanged, StorageError
 from batcher.job.key import Secret
 from batcher.job.spec import Auth, Job
 from batcher.pacing.gate import Gate, Quotas
@@ -58,11 +59,13 @@ class Options:
         failpoints: armed by tests.
         show: told how far the run is, about twice a second.
         log: told one line at a time what the user should know.
+        command: what was typed: a run that stops goes on by it; empty when nobody typed anything.
     """
 
     show: Show
     log: Log
     limit: int | None = None
+    command: str = ""
     failpoints: FailPoints = field(default_factory=FailPoints)
 
 
@@ -159,7 +162,7 @@ def _on_loop(main: Any, job: Job) -> Summary:
     gc.collect()
     gc.freeze()
     before = gc.get_threshold()
-    gc.set_threshold(20_000, 20, 50)
+    gc.set_threshold(100_000, 50, 100)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop if secure else None) as runner:
             summary: Summary = runner.run(main)
@@ -184,9 +187,11 @@ async def _ask_all(
     worklist = WorkList(plan, journal, wall_us=wall_us, secret=key.reveal(), failpoints=options.failpoints)
     if again is not None:
         rows = await reopen(plan, rows, again, journal=journal, worklist=worklist, failpoints=options.failpoints)
+    rows = await standing(plan, rows, journal)
     before = await open_totals(rows, journal)
     loop = asyncio.get_running_loop()
-    tally = Tally(before, plan.terms)
+    fresh = Fresh(keep_body=plan.terms.raw)
+    tally = Tally(before, plan.terms, fresh)
     halt = Halt()
     limits = plan.job.limits
     quotas = Quotas(
@@ -212,17 +217,27 @@ async def _ask_all(
             gate=gate,
             asker=asker,
             worklist=worklist,
-            sealer=Sealer(plan, journal, options.failpoints),
+            sealer=Sealer(plan, journal, options.failpoints, fresh),
             tally=tally,
             halt=halt,
         )
-        watch = _Watch(plan, session, tally, halt, before.done, options.show)
+        watch = _Watch(plan, session, tally, halt, done_before=before.done, options=options)
         with _signals(loop, halt, plan.job.run.drain_s):
             await watch.over(session.run())
         left = frozenset((task.task, task.attempts) for task in asker.in_flight)
     if not journal.is_broken:
         await journal.call(withdraw_unsent(left))
-    return await close_run(plan, session, tally, halt, journal, elapsed_s=watch.elapsed_s, limited_by=watch.limited_by, failpoints=options.failpoints)
+    return await close_run(
+        plan,
+        session,
+        tally,
+        halt,
+        journal,
+        elapsed_s=watch.elapsed_s,
+        limited_by=watch.limited_by,
+        command=options.command,
+        failpoints=options.failpoints,
+    )
 
 
 def open_door(plan: Plan, key: Secret) -> Door:
@@ -247,6 +262,7 @@ def wall_us() -> int:
 async def _recovered(plan: Plan, journal: Journal, options: Options) -> Mapping[int, BlockRow]:
     """Finish what a killed session left half done, and read the blocks."""
     rows = await journal.call(read_blocks)
+    _check_parts(plan, rows)
     samples = plan.job.samples
     sealed = [block for block in plan.index.blocks if _is_sealed(rows.get(block.no))]
     if await journal.call(_holds_rows):
@@ -258,9 +274,20 @@ async def _recovered(plan: Plan, journal: Journal, options: Options) -> Mapping[
     lost = await journal.call(recover_lost)
     if lost:
         options.log(
-            f"{lost:,} requests of the last session have no answer on disk; they are asked again and count as maybe billed"
+            f"{lost:,} requests of the last session have no answer on disk;"
+            " they are asked again and count as maybe billed"
         )
     return rows
+
+
+def _check_parts(plan: Plan, rows: Mapping[int, BlockRow]) -> None:
+    there = {path.name for path in plan.rundir.parts()}
+    parts = (plan.rundir.part(no, plan.blocks) for no, row in rows.items() if _is_sealed(row))
+    if gone := [part.name for part in parts if part.name not in there]:
+        raise StorageError(
+            f"{plan.rundir.data}: {len(gone):,} finished parts are gone, the first is {gone[0]}",
+            hint="put them back; what they held was paid for",
+        )
 
 
 def _holds_rows(connection: sqlite3.Connection) -> bool:
@@ -303,14 +330,15 @@ class _Watch:
     """Looks at the session now and then, for whoever shows it and for `status`."""
 
     def __init__(  # noqa: PLR0913
-        self, plan: Plan, session: Session, tally: Tally, halt: Halt, done_before: int, show: Show
+        self, plan: Plan, session: Session, tally: Tally, halt: Halt, *, done_before: int, options: Options
     ) -> None:
         self._plan = plan
         self._session = session
         self._tally = tally
         self._halt = halt
         self._done_before = done_before
-        self._show = show
+        self._show = options.show
+        self._command = options.command
         self._now = asyncio.get_running_loop().time
         self._began_s = self._now()
         self._waits: dict[str, int] = {}
@@ -333,7 +361,7 @@ class _Watch:
             self._look()
             if self._now() - told_at >= _STATUS_EVERY_S:
                 told_at = self._now()
-                write_status(self._plan.rundir, self.snapshot(), self._session.last)
+                write_status(self._plan.rundir, self.snapshot(), self._session.last, self._command)
             await asyncio.wait([running], timeout=_LOOK_EVERY_S)
         self._look()
         await running

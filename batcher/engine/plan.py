@@ -91,11 +91,11 @@ def make_plan(  # noqa: PLR0913  what only the caller knows
     manifest = rundir.read_manifest()
     if manifest is None:
         return _new_plan(job, rundir, limit=limit, now=now, counted=counted, failpoints=failpoints)
-    check_same(job, rundir, manifest)
+    check_same(job, rundir, manifest, limit=limit)
     return read_plan(job, rundir, manifest)
 
 
-def check_same(job: Job, rundir: RunDir, manifest: Mapping[str, Any]) -> None:
+def check_same(job: Job, rundir: RunDir, manifest: Mapping[str, Any], *, limit: int | None) -> None:
     """Refuse a job that would ask something else than the run directory was planned for.
 
     Raises:
@@ -103,12 +103,17 @@ def check_same(job: Job, rundir: RunDir, manifest: Mapping[str, Any]) -> None:
     """
     was = manifest["fingerprint"]
     now = fingerprint(job)
-    if was["sha"] != now.sha:
+    changed = differences(was["facts"], now.facts) if was["sha"] != now.sha else ()
+    if manifest["limit"] != limit:
+        changed = (*changed, f"limit: {_rows(manifest['limit'])} → {_rows(limit)}")
+    if changed:
         raise PlanChanged(
-            f"{rundir.out}: this run was planned for another job",
-            differences=differences(was["facts"], now.facts),
-            hint=_elsewhere(rundir),
+            f"{rundir.out}: this run was planned for another job", differences=changed, hint=_elsewhere(rundir)
         )
+
+
+def _rows(limit: int | None) -> str:
+    return "all rows" if limit is None else f"{limit:,} rows"
 
 
 def read_plan(job: Job, rundir: RunDir, manifest: Mapping[str, Any]) -> Plan:
@@ -156,8 +161,9 @@ def _new_plan(  # noqa: PLR0913
     save_index(index, rundir.index)
     rates.write(rundir.prices)
     write_anchor(rundir, plan.schema, plan.blocks, plan.terms.run_id)
-    rundir.write_manifest(manifest)
+    rundir.journal.touch()  # before the manifest: where that is and the journal is not, the state is gone
     sync_folder(rundir.state)
+    rundir.write_manifest(manifest)
     failpoints.hit("planned")
     return plan
 

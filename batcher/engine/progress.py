@@ -28,8 +28,8 @@ class Snapshot:
         tasks: all tasks of the run; while planning, the rows found so far.
         done_before: tasks that an earlier session had finished.
         in_flight, waiting: open tasks with a request out, and without.
-        limited_by: what the next request waits for: `concurrency`, `requests/min`, `input tokens/min`, `requests/day`, `journal`,
-            `sealing` or empty.
+        limited_by: what the next request waits for: `concurrency`, `requests/min`, `input tokens/min`, `requests/day`,
+            `journal`, `sealing` or empty.
         elapsed_s: of this session.
         rate_per_s: tasks finished a second, over the last seconds.
         eta_s: None while nobody can tell.

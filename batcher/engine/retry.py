@@ -1,17 +1,21 @@
-"""Which rows of a sealed run are asked again? Their blocks are reopened, one generation up; the good rows stay as they are."""
+"""Which rows of a sealed run are asked again? Their blocks are reopened, one generation up; the good rows stay."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batcher.engine.plan import Plan
 from batcher.engine.work import WorkList
+from batcher.errors import StorageError
 from batcher.records import Status
-from batcher.store.blocks import BlockRow, State, read_blocks, reopen_block
+from batcher.store.blocks import BlockRow, State, read_asked, read_blocks, reopen_block
 from batcher.store.failpoints import FailPoints
 from batcher.store.journal import Journal
 
@@ -35,7 +39,8 @@ async def reopen(  # noqa: PLR0913
         row = rows.get(block.no)
         if row is None or row.state is not State.SEALED:
             continue
-        asked = await asyncio.to_thread(_with_status, plan.rundir.part(block.no, plan.blocks), statuses)
+        found = await asyncio.to_thread(_statuses, plan.rundir.part(block.no, plan.blocks))
+        asked = [task for task, status in found if status in statuses]
         if asked:
             digest = await worklist.write(block)
             await journal.call(reopen_block(block.no, row.generation + 1, digest, asked))
@@ -43,7 +48,30 @@ async def reopen(  # noqa: PLR0913
     return await journal.call(read_blocks)
 
 
-def _with_status(part: Path, statuses: frozenset[Status]) -> list[int]:
-    table = pq.read_table(part, columns=["task", "status"])
-    pairs = zip(table.column("task").to_pylist(), table.column("status").to_pylist(), strict=True)
-    return [task for task, status in pairs if status in statuses]
+async def standing(plan: Plan, rows: Mapping[int, BlockRow], journal: Journal) -> Mapping[int, BlockRow]:
+    """The blocks with totals of which every row has an outcome now: a reopened block's without the rows it asks again.
+
+    What these had used stays in the totals: it was paid.
+    """
+    found = dict(rows)
+    for no, row in rows.items():
+        if row.totals is None or row.state is State.SEALED:
+            continue
+        asked = await journal.call(read_asked(no)) or frozenset()
+        pairs = await asyncio.to_thread(_statuses, plan.rundir.part(no, plan.blocks))
+        kept = Counter(status for task, status in pairs if task not in asked)
+        found[no] = replace(row, totals=replace(row.totals, by_status=dict(kept)))
+    return found
+
+
+def _statuses(part: Path) -> list[tuple[int, Status]]:
+    try:
+        table = pq.read_table(part, columns=["task", "status"])
+    except (OSError, pa.ArrowException) as error:
+        raise StorageError(f"{part}: not a whole part of a run: {error}") from error
+    return list(_pairs(table))
+
+
+def _pairs(table: pa.Table) -> Iterator[tuple[int, Status]]:
+    tasks, statuses = (table.column(name).to_pylist() for name in ("task", "status"))
+    return zip(tasks, map(Status, statuses), strict=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
+from batcher.engine.fresh import Fresh
 from batcher.engine.plan import Plan
 from batcher.errors import StorageError
 from batcher.money.totals import Totals
@@ -20,9 +21,9 @@ from batcher.store.disk import remove
 from batcher.store.failpoints import FailPoints
 from batcher.store.journal import Journal
 from batcher.store.kept import KeptRows, woven
-from batcher.store.parts import PartBuilder, Stamp
+from batcher.store.parts import PartBuilder, Stamp, read_footer
 
-TASKS_A_STEP = 128  # one step is a few ms of work on the loop; 8,192 rows at once stalled it for 153 ms
+TASKS_A_STEP = 256  # one step is a few ms of work on the loop; 8,192 rows at once stalled it for 153 ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +31,7 @@ class Sealable:
     """A block whose tasks all have an outcome.
 
     Attributes:
-        asked: after a retry, the tasks that were asked; the others' rows come from the part that is there. None: all were.
+        asked: after a retry, the tasks that were asked; the others' rows come from the part. None: all were.
         before: totals of the generations before this one.
     """
 
@@ -46,10 +47,11 @@ class Sealable:
 class Sealer:
     """Makes parts of finished blocks, one at a time, in steps short enough for the loop."""
 
-    def __init__(self, plan: Plan, journal: Journal, failpoints: FailPoints) -> None:
+    def __init__(self, plan: Plan, journal: Journal, failpoints: FailPoints, fresh: Fresh | None = None) -> None:
         self._plan = plan
         self._journal = journal
         self._failpoints = failpoints
+        self._fresh = fresh or Fresh(most_bytes=0)
 
     async def seal(self, block: Sealable) -> Totals:
         """Seal one block and return its totals, earlier generations included.
@@ -82,6 +84,9 @@ class Sealer:
             first_task=block.first_task,
             tasks=block.tasks,
         )
+        published = await asyncio.to_thread(_published, self._part(block), stamp)
+        if published is not None:
+            return published
         file = await asyncio.to_thread(BlockFile, plan.rundir.block_file(block.no), digest=block.digest)
         try:
             builder = PartBuilder(plan.rundir, stamp, plan.schema, blocks=plan.blocks, failpoints=self._failpoints)
@@ -98,8 +103,8 @@ class Sealer:
         totals = Totals()
         for planned in _steps(file, self._plan.terms.samples):
             first = planned.column("ordinal")[0].as_py() * self._plan.terms.samples
-            outcomes, attempts = await self._journal.call(read_answers(first, first + planned.num_rows))
-            data, ledger, step = self._columns(block, planned, outcomes, attempts, kept)
+            ended = await self._ended(first, planned)
+            data, ledger, step = self._columns(block, planned, ended, kept)
             totals += step
             builder.add(data, ledger)
             if builder.heavy:
@@ -108,22 +113,39 @@ class Sealer:
                 await asyncio.sleep(0)
         return totals if kept is None or block.before is None else kept.replaced(block.before, totals)
 
+    async def _ended(self, first: int, planned: pa.RecordBatch) -> dict[int, tuple[Outcome, list[Read]]]:
+        """The outcomes of a step with their attempts, in task order: from memory, where it has them all, else the journal."""
+        fresh = self._fresh.take(first, planned.num_rows)
+        if len(fresh) == planned.num_rows:
+            return fresh
+        outcomes, attempts = await self._journal.call(read_answers(first, first + planned.num_rows))
+        models = planned.column("model")
+        return {
+            outcome.task: fresh.get(outcome.task) or (outcome, self._read(tried, models[outcome.task - first]))
+            for outcome, tried in zip(outcomes, attempts, strict=True)
+        }
+
+    def _read(self, tried: list[Attempt], model: pa.Scalar) -> list[Read]:
+        named = [
+            attempt if attempt.model else attempt._replace(model=model.as_py()) for attempt in tried
+        ]  # lost ones have none
+        return [read_attempt(attempt, self._plan.terms) for attempt in named]
+
     def _columns(
         self,
         block: Sealable,
         planned: pa.RecordBatch,
-        outcomes: list[Outcome],
-        attempts: list[list[Attempt]],
+        ended: Mapping[int, tuple[Outcome, list[Read]]],
         kept: KeptRows | None,
     ) -> tuple[pa.RecordBatch, pa.RecordBatch, Totals]:
         terms = self._plan.terms
         first = planned.column("ordinal")[0].as_py() * terms.samples
         old = None if kept is None else kept.take(first, planned.num_rows)
         wanted = planned.num_rows - (0 if old is None else old.rows.num_rows)
-        if len(outcomes) != wanted:
-            raise StorageError(f"journal: block {block.no} has {len(outcomes)} of {wanted} outcomes from task {first}")
+        if len(ended) != wanted:
+            raise StorageError(f"journal: block {block.no} has {len(ended)} of {wanted} outcomes from task {first}")
+        outcomes, asked = zip(*ended.values(), strict=True) if ended else ((), ())
         mine = planned if old is None else planned.take(pa.array([o.task - first for o in outcomes], pa.int64()))
-        asked = _read_all(mine, attempts, self._plan)
         data = data_columns(mine, outcomes, asked, {} if old is None else old.earlier, self._plan.schema, terms)
         if kept is not None and old is not None:
             data = woven(data, old.rows)
@@ -134,15 +156,15 @@ class Sealer:
         return self._plan.rundir.part(block.no, self._plan.blocks)
 
 
-def _read_all(planned: pa.RecordBatch, attempts: list[list[Attempt]], plan: Plan) -> list[list[Read]]:
-    terms = plan.terms
-    asked = []
-    for number, tried in enumerate(attempts):
-        if any(not attempt.model for attempt in tried):  # lost ones: the admission does not say
-            model = planned.column("model")[number].as_py()
-            tried = [replace(attempt, model=model) for attempt in tried]  # noqa: PLW2901
-        asked.append([read_attempt(attempt, terms) for attempt in tried])
-    return asked
+def _published(part: Path, stamp: Stamp) -> Totals | None:
+    """The totals of a part that a killed session had published, the last step of building one.
+
+    It is not built again: after a retry, the rows it was made of are in it now and would count twice.
+    """
+    if not part.exists():
+        return None
+    footer = read_footer(part)
+    return footer.totals if footer.stamp == stamp else None
 
 
 def _steps(file: BlockFile, samples: int) -> Iterator[pa.RecordBatch]:

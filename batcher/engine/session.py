@@ -1,4 +1,4 @@
-"""How does one process ask what is left of a run? A feeder, the open tasks, a sealer; and an orderly end for any reason."""
+"""How does one process ask what is left of a run? A feeder, the open tasks, a sealer; an orderly end for any reason."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import shutil
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from batcher.asking.ask import Asker, Drained, Ending, OpenTask
@@ -18,12 +18,14 @@ from batcher.errors import BatcherError, EndpointRefused, RunStopped
 from batcher.money.totals import Totals
 from batcher.pacing.gate import Gate
 from batcher.pacing.permit import Permit
-from batcher.records import Kind
+from batcher.records import Kind, Status
 from batcher.store.blocks import BlockRow, State
 from batcher.store.journal import Journal
 
 MOST_FROZEN = 4
-AGREE = 3  # so many different rows must be refused before one refusal is believed to concern them all
+AGREE = (
+    3  # so many different rows must be refused, with no answer in between, before it is believed to concern them all
+)
 HURRY_S = 1.5
 _MAX_JOURNAL = 8 << 30
 
@@ -71,6 +73,7 @@ class Session:
         halt: Halt,
     ) -> None:
         self._plan = plan
+        self._model = plan.job.model.removeprefix("models/")
         self._rows = rows
         self._journal = journal
         self._gate = gate
@@ -86,7 +89,9 @@ class Session:
         self._unsealed = sum(1 for block in plan.index.blocks if not _is_sealed(rows.get(block.no)))
         self._open: dict[asyncio.Task[None], OpenTask] = {}
         self._refused: list[tuple[Ending, Work]] = []
+        self._agreeing = 0  # refusals that may concern all rows, since the last answer
         self._kept_slots: list[Permit] = []
+        self._bug: BaseException | None = None
         self._fed = False
         self._sealing = False
         self._drain_until: float | None = None
@@ -115,7 +120,10 @@ class Session:
         return bool(self._open) or not self._fed
 
     async def run(self) -> None:
-        """Work until all blocks are sealed or `halt` says stop; then drain. Never raises for what ends a run: see `halt.why`."""
+        """Work until all blocks are sealed or `halt` says stop; then drain. What ends a run is in `halt.why`.
+
+        What nobody foresaw ends the run too, and is raised: a task that died silently would be waited for without end.
+        """
         crew = [self._guarded(work) for work in (self._prepare(), self._feed(), self._seal())]
         stopped = asyncio.ensure_future(self._halt.asked.wait())
         try:
@@ -124,6 +132,12 @@ class Session:
         finally:
             stopped.cancel()
             await self._drain(crew)
+        if self._bug is not None:
+            raise self._bug
+
+    def _died(self, error: BaseException) -> None:
+        self._bug = self._bug or error
+        self._halt.asked.set()
 
     def _guarded(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         async def guarded() -> None:
@@ -131,6 +145,10 @@ class Session:
                 await work
             except BatcherError as error:
                 self._halt.stop(error)
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:  # noqa: BLE001  kept for `run` to raise
+                self._died(error)
 
         return asyncio.ensure_future(guarded())
 
@@ -195,26 +213,37 @@ class Session:
     async def _ask(self, task: OpenTask, permit: Permit, work: Work) -> None:
         try:
             ending = await self._asker.ask(task, permit)
+            if ending.outcome is None and self._concerns_one_row(ending):
+                self._gate.free(ending.turn.permit)
+                ending = replace(ending, outcome=await self._asker.give_up(ending))
+            self._ended(ending, work)
         except Drained:
             return
         except BatcherError as error:
             self._halt.stop(error)
-            return
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001  nobody awaits this task: `run` raises it
+            self._died(error)
         finally:
             self._gate.close()
             del self._open[asyncio.current_task()]  # type: ignore[arg-type]  # this runs as a task
-        self._ended(ending, work)
+
+    def _concerns_one_row(self, ending: Ending) -> bool:
+        """Whether a refusal is about the model that the row itself named, while the others are served."""
+        wants = ending.task.request.model
+        return ending.turn.verdict.reason == "not_found" and wants != self._model and bool(self._tally.answered)
 
     def _ended(self, ending: Ending, work: Work) -> None:
         if ending.outcome is not None:
             self._tally.outcome(ending.outcome, self._now())
             self.last.append(ending)
             self._one_less(work)
-            if self._kept_slots and self._tally.answered:
+            if self._refused and ending.outcome.status is not Status.FAILED:
+                self._agreeing = 0
                 self._let_go()
         elif ending.turn.verdict.kind is Kind.PARKED:
-            self._gate.free(ending.turn.permit)
-            self._halt.stop(self._parked(ending))
+            self._halt.stop(self._parked(ending))  # its slot stays taken: nobody shall send on it
         else:
             self._refuse(ending, work)
 
@@ -225,10 +254,11 @@ class Session:
         """
         self._refused.append((ending, work))
         self._kept_slots.append(ending.turn.permit)
-        if self._tally.answered:
-            self._let_go()
-        if len(self._refused) >= AGREE or not (self._tally.answered or self._asker.in_flight):
+        self._agreeing += 1
+        if self._agreeing >= AGREE or not (self._tally.answered or self._asker.in_flight):
             self._halt.stop(EndpointRefused(self._said(ending)))
+        elif self._tally.answered:
+            self._let_go()
 
     def _said(self, ending: Ending) -> str:
         verdict, status = ending.turn.verdict, ending.turn.attempt.http_status
@@ -268,7 +298,7 @@ class Session:
             self._finished.put_nowait(work)
 
     async def _seal(self) -> None:
-        while self._unsealed and self._halt.why is None:
+        while self._unsealed and not self._halt.asked.is_set():
             work = await self._finished.get()
             self._sealing = True
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 import socket
@@ -11,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batcher.asking.ask import Ending
 from batcher.engine.progress import Phase, Snapshot, Totals
-from batcher.errors import PlanChanged
+from batcher.errors import PlanChanged, StorageError
 from batcher.job.spec import Job
+from batcher.records import Status
 from batcher.store.disk import write_whole
 from batcher.store.rundir import RunDir, lock_owner
 
@@ -56,17 +60,19 @@ class RunStatus:
     next_command: str
 
 
-def write_status(rundir: RunDir, snapshot: Snapshot, last: Iterable[Ending]) -> None:
-    """Leave word for `status` and `show`; not synced: it is news, not a record."""
+def write_status(rundir: RunDir, snapshot: Snapshot, last: Iterable[Ending], command: str) -> None:
+    """Leave word for `status` and `show`; not synced, and no harm if it fails: it is news, not a record."""
     content = {
         "at": dt.datetime.now(dt.UTC).isoformat(),
         "pid": os.getpid(),
         "host": socket.gethostname(),
         "phase": snapshot.phase,
+        "command": command,
         "totals": snapshot.totals.as_json(),
         "last": [_shown(ending) for ending in last],
     }
-    write_whole(rundir.status, orjson.dumps(content), sync=False)
+    with contextlib.suppress(OSError):  # a full disk speaks where it matters: in the journal
+        write_whole(rundir.status, orjson.dumps(content), sync=False)
 
 
 def read_status(out: Path) -> RunStatus:
@@ -78,24 +84,29 @@ def read_status(out: Path) -> RunStatus:
     rundir, manifest = _opened(out)
     owner = lock_owner(rundir.lock)
     live = _live(rundir)
-    summary = manifest.get("summary")
-    running = owner is not None and live is not None
-    if running or summary is None:
-        totals = Totals.from_json(live["totals"]) if live else Totals()
-    else:
-        totals = Totals.from_json(summary["totals"])
-    finished = rundir.success.exists()
+    # An orderly end removes what the process said last, so where that still is, run.json is about a session before it.
+    summary = manifest.get("summary") if owner is None and live is None else None
+    said = live or {}
+    running = owner is not None
     return RunStatus(
         run_dir=str(out),
-        phase=Phase(live["phase"]) if running and live else None,
-        verdict=None if running or summary is None else summary["verdict"],
+        phase=Phase(said.get("phase", Phase.PLANNING)) if running else None,
+        verdict=summary["verdict"] if summary else None,
         tasks=manifest["tasks"],
-        totals=totals,
+        totals=_totals(summary or live),
         pid=owner.get("pid") if owner else None,
-        host=live.get("host") if running and live else None,
+        host=said.get("host") if running else None,
         last_activity=_last_activity(rundir, live),
-        next_command=f"batcher show {out}" if finished or running else "the command that started it, to go on",
+        next_command=_next(out, running=running, said=summary.get("next_command") if summary else said.get("command")),
     )
+
+
+def _totals(news: Mapping[str, Any] | None) -> Totals:
+    return Totals.from_json(news["totals"]) if news else Totals()
+
+
+def _next(out: Path, *, running: bool, said: str | None) -> str:
+    return f"batcher show {out}" if running else said or "the command that started it, to go on"
 
 
 def read_job(out: Path) -> Job:
@@ -108,22 +119,51 @@ def read_job(out: Path) -> Job:
     return Job.model_validate(manifest["job"])
 
 
-def read_last(out: Path, n: int) -> list[dict[str, Any]]:
-    """The last `n` rows, newest last: what the running process says, else the last rows of the last parts.
+def read_last(out: Path, n: int, *, failed: bool = False) -> list[dict[str, Any]]:
+    """The last `n` rows, newest last: what the running process says, before that the last rows of the last parts.
+
+    Args:
+        out: a run directory.
+        n: how many at most.
+        failed: only rows that did not end well; all parts are looked through for them, from the last one back.
 
     Raises:
         PlanChanged: the folder is no run.
+        StorageError: a part is damaged.
     """
     rundir, _ = _opened(out)
-    live = _live(rundir)
-    if live is not None and lock_owner(rundir.lock) is not None and live["last"]:
-        return list(live["last"])[-n:]
-    rows: list[dict[str, Any]] = []
+    live = _live(rundir) if lock_owner(rundir.lock) is not None else None
+    rows = [row for row in (live or {}).get("last", ()) if not failed or row["status"] != Status.OK][-n:]
+    told = [row["task"] for row in rows]
     for part in reversed(rundir.parts()):
         if len(rows) >= n:
             break
-        rows = pq.read_table(part, columns=list(_SHOWN)).to_pylist()[-(n - len(rows)) :] + rows
+        rows = _last_rows(part, n - len(rows), failed=failed, told=told) + rows
     return rows
+
+
+def _last_rows(part: Path, n: int, *, failed: bool, told: list[int]) -> list[dict[str, Any]]:
+    """The last rows of a part that nobody told yet; answers are read of the row groups that have one to show."""
+    rows: list[dict[str, Any]] = []
+    try:
+        with pq.ParquetFile(part) as file:
+            for group in reversed(range(file.num_row_groups)):
+                if len(rows) < n:
+                    rows = _of_group(file, group, failed=failed, told=told)[-(n - len(rows)) :] + rows
+    except (OSError, pa.ArrowException) as error:
+        raise StorageError(f"{part}: not a whole part of a run: {error}") from error
+    return rows
+
+
+def _of_group(file: pq.ParquetFile, group: int, *, failed: bool, told: list[int]) -> list[dict[str, Any]]:
+    keys = file.read_row_group(group, columns=["task", "status"])
+    wanted = pc.invert(pc.is_in(keys.column("task"), value_set=pa.array(told, pa.int64())))
+    if failed:
+        wanted = pc.and_(wanted, pc.not_equal(keys.column("status"), str(Status.OK)))
+    if not pc.any(wanted).as_py():
+        return []
+    found: list[dict[str, Any]] = file.read_row_group(group, columns=list(_SHOWN)).filter(wanted).to_pylist()
+    return found
 
 
 def _opened(out: Path) -> tuple[RunDir, Mapping[str, Any]]:

@@ -6,8 +6,9 @@ from collections import deque
 from decimal import Decimal
 
 from batcher.asking.ask import Turn
+from batcher.engine.fresh import Fresh
 from batcher.money.totals import Tokens, Totals
-from batcher.records import Billed, Outcome, Status
+from batcher.records import Answer, Billed, Outcome, Status
 from batcher.store.columns import Read, Terms, priced_attempt
 
 _WINDOW_S = 10.0
@@ -19,11 +20,13 @@ class Tally:
     Args:
         before: what earlier sessions of the run had.
         terms: the run's rate card and tier.
+        fresh: keeps what was read and priced here for the seal.
     """
 
-    def __init__(self, before: Totals, terms: Terms) -> None:
+    def __init__(self, before: Totals, terms: Terms, fresh: Fresh | None = None) -> None:
         self._before = before
         self._terms = terms
+        self._fresh = fresh or Fresh(most_bytes=0)
         self._statuses = dict.fromkeys(Status, 0)
         self._finished: deque[tuple[float, int]] = deque()
         self.sent = 0
@@ -39,27 +42,30 @@ class Tally:
         self.sent += 1
         if attempt.http_status == 429:
             self._throttled += 1
-        if attempt.billed is Billed.YES and turn.answer is not None:
-            self._bill(priced_attempt(attempt, turn.answer, self._terms))
+        read = priced_attempt(attempt, turn.answer or Answer(), self._terms)
+        self._fresh.read(read)
+        if attempt.billed is Billed.YES:
+            self._bill(read)
         elif attempt.billed is Billed.MAYBE:
             self._maybe += 1
 
     def _bill(self, read: Read) -> None:
         priced = read.priced
-        if priced is None or priced.buckets is None:
+        if priced is None:
             return
-        tokens = priced.buckets
-        self._input += tokens.billed_input
-        self._output += tokens.billed_output
-        self._cached += tokens.cached_input + tokens.audio_cached_input
-        self._thinking += tokens.thinking
         if priced.cost_usd is None:
             self._unpriced += 1
         else:
             self._cost += priced.cost_usd
+        tokens = read.buckets
+        self._input += tokens.billed_input
+        self._output += tokens.billed_output
+        self._cached += tokens.cached_input + tokens.audio_cached_input
+        self._thinking += tokens.thinking
 
     def outcome(self, outcome: Outcome, now_s: float) -> None:
         """One task ended."""
+        self._fresh.outcome(outcome)
         self._statuses[outcome.status] += 1
         second = int(now_s)
         if self._finished and self._finished[-1][0] == second:

@@ -1,14 +1,16 @@
-"""Which blocks are open, and what is next to ask? Block files are written ahead, tasks are admitted before they may be sent."""
+"""Which blocks are open, and what is next to ask? Block files are written ahead, tasks admitted before sent."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from batcher.asking.ask import OpenTask, failed_row
 from batcher.engine.plan import Plan
 from batcher.engine.seal import Sealable
+from batcher.errors import StorageError
 from batcher.money.totals import Totals
 from batcher.records import Outcome
 from batcher.rows.blocks import Block
@@ -123,16 +125,28 @@ class WorkList:
         )
 
     async def write(self, block: Block) -> str:
-        """Write a block file from the input, in steps short enough for the loop; its digest."""
-        plan = self._plan
-        writer = BlockWriter(plan.rundir.block_file(block.no), self._schema)
-        for part in self._reader.read(block):
-            made = [row.problem or plan.builder.build(row) for row in part.rows]
-            writer.write(slice_of(part.rows, made, part.columns, self._schema))
-            await asyncio.sleep(0)
-        digest = await asyncio.to_thread(writer.finish)
+        """Write a block file from the input, in steps short enough for the loop; its digest.
+
+        Raises:
+            PlanChanged: the input's bytes are not those that were planned.
+            StorageError: the disk refuses.
+        """
+        path = self._plan.rundir.block_file(block.no)
+        try:
+            digest = await self._written(block, path)
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
         self._failpoints.hit("block-written")
         return digest
+
+    async def _written(self, block: Block, path: Path) -> str:
+        build = self._plan.builder.build
+        writer = BlockWriter(path, self._schema)
+        for part in self._reader.read(block):
+            made = [row.problem or build(row) for row in part.rows]
+            writer.write(slice_of(part.rows, made, part.columns, self._schema))
+            await asyncio.sleep(0)
+        return await asyncio.to_thread(writer.finish)
 
     async def chunks(self, work: Work) -> AsyncIterator[Chunk]:
         """The unfinished tasks of a block, in order; each chunk's admission is already on its way to the disk."""
