@@ -33,6 +33,7 @@ class Drained(Exception):  # noqa: N818  no error: the task stays open, its atte
 
 _STOPS_THE_RUN = frozenset({Kind.FATAL, Kind.PARKED})
 _TIER = "x-gemini-service-tier"
+_LONGEST_TIER = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +175,7 @@ class Asker:
             quota_id=verdict.quota_id,
             waited_ms=(permit.waited_s + task.backoff_s) * 1000,
             billed=verdict.billed,
-            service_tier=reply.headers.get(_TIER) if isinstance(reply, Reply) else None,
+            service_tier=_tier_of(reply, self._secret),
             reserve_input=task.request.input_bound,
             reserve_output=task.request.output_bound,
             body=reply.body if isinstance(reply, Reply) else b"",
@@ -319,6 +320,13 @@ def _date_of(sent_at_us: int, reply: Reply | NoReply) -> dt.datetime | None:
     if isinstance(reply, NoReply) or reply.status == 200:
         return None
     return dt.datetime.fromtimestamp((sent_at_us + int(reply.latency_ms * 1000)) / 1e6, dt.UTC)
+
+
+def _tier_of(reply: Reply | NoReply, secret: str) -> str | None:
+    tier = reply.headers.get(_TIER) if isinstance(reply, Reply) else None
+    # aiohttp gives bytes that are no UTF-8 as lone surrogates, which the journal's JSON refuses: no tier is spelt so.
+    # And a key that is echoed here must not be kept.
+    return tier if tier is not None and tier.isascii() and tier != secret and len(tier) < _LONGEST_TIER else None
 
 
 def _asks_again(turn: Turn) -> bool:

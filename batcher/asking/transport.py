@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -23,6 +22,7 @@ from batcher.gemini.request import auth_header, path
 from batcher.job.spec import Auth, Timeouts
 from batcher.records import NoReply, NoReplyKind, Reply, Request
 
+_SWEEP_S = 0.25
 _KEEP_ALIVE_S = 15.0  # shorter than servers' own, so that most idle connections are closed by us and not under us
 
 
@@ -72,21 +72,27 @@ class Door:
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._connector = _Connector(
-            limit=self._connections, keepalive_timeout=_KEEP_ALIVE_S, ttl_dns_cache=300, happy_eyeballs_delay=0.25
+        self._flights: dict[asyncio.Task[Any], _Flight] = {}
+        connector = _Connector(
+            self._flights,
+            limit=self._connections,
+            keepalive_timeout=_KEEP_ALIVE_S,
+            ttl_dns_cache=300,
         )
         self._session = aiohttp.ClientSession(
-            connector=self._connector,
+            connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect_s, sock_read=None),
             trust_env=self._target.trust_env,
             skip_auto_headers=("User-Agent", "Accept"),
         )
+        self._sweeping = asyncio.create_task(self._sweep())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._sweeping.cancel()
         await self._session.close()
 
     def use_key(self, key: str) -> bool:
@@ -100,43 +106,63 @@ class Door:
         """Send one request and read its reply whole, within the deadlines and the byte cap."""
         clock = self._loop.time
         started = clock()
-        head_at = 0.0
-        self._connector.forget_fresh()
+        task = asyncio.current_task()
+        assert task is not None
+        flight = self._flights[task] = _Flight(started + self._timeouts.first_byte_s)
         try:
-            # One timer for all three deadlines: until the head comes, then for the body.
-            async with asyncio.timeout_at(started + self._timeouts.first_byte_s) as deadline:
-                async with self._session.post(
-                    self._url(request.model), data=request.body, headers=self._headers, allow_redirects=False
-                ) as response:
-                    head_at = clock()
-                    if not response.content.is_eof():
-                        deadline.reschedule(min(started + self._timeouts.total_s, head_at + self._timeouts.body_s))
-                    body = await self._body(response)
+            response = await self._session.post(
+                self._url(request.model), data=request.body, headers=self._headers, allow_redirects=False
+            )
+            flight.head_at = clock()
+            flight.due_s = min(started + self._timeouts.total_s, flight.head_at + self._timeouts.body_s)
+            body = await self._body(response)
         except _TooLarge:
-            return self._failed(NoReplyKind.TOO_LARGE, started, head_at, "more bytes than max_body_bytes")
+            return self._failed(NoReplyKind.TOO_LARGE, started, flight, "more bytes than max_body_bytes")
+        except asyncio.CancelledError:
+            if not flight.is_late or task.uncancel():
+                raise
+            kind = NoReplyKind.BODY_DEADLINE if flight.head_at else NoReplyKind.READ_TIMEOUT
+            return self._failed(kind, started, flight, "TimeoutError")
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            kind = _kind_of(error, head=bool(head_at), reused=not self._connector.is_fresh())
-            return self._failed(kind, started, head_at, _detail(error))
-        done = clock()
+            kind = _kind_of(error, head=bool(flight.head_at), reused=not flight.is_fresh)
+            return self._failed(kind, started, flight, _detail(error))
+        finally:
+            del self._flights[task]
         return Reply(
             status=response.status,
             headers=response.headers,
             body=scrub_bytes(body, self._secret),
-            first_byte_ms=(head_at - started) * 1000,
-            latency_ms=(done - started) * 1000,
+            first_byte_ms=(flight.head_at - started) * 1000,
+            latency_ms=(clock() - started) * 1000,
         )
 
+    async def _sweep(self) -> None:
+        """End the exchanges that are late: one look at them all now and then costs nothing a request, a timer each does."""
+        every_s = min(_SWEEP_S, min(self._timeouts.first_byte_s, self._timeouts.body_s, self._timeouts.total_s) / 4)
+        while True:
+            await asyncio.sleep(every_s)
+            now = self._loop.time()
+            for task, flight in self._flights.items():
+                if flight.due_s <= now and not flight.is_late:
+                    flight.is_late = True
+                    task.cancel()
+
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
-        content = response.content
-        body = await content.readany()
-        if content.at_eof() and len(body) <= self._timeouts.max_body_bytes:
-            return body
-        chunks, size = [body], len(body)
-        while chunk := await content.readany():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > self._timeouts.max_body_bytes:
+        content, most = response.content, self._timeouts.max_body_bytes
+        try:
+            body = await content.readany()
+            size = len(body)
+            if size <= most and content.at_eof():  # nearly every reply is here as a whole
+                return body
+            chunks = [body]
+            while size <= most and (chunk := await content.readany()):
+                chunks.append(chunk)
+                size += len(chunk)
+            if size > most:
                 raise _TooLarge
+        except BaseException:
+            response.close()  # half a reply is still in the connection: it serves nobody else
+            raise
         return b"".join(chunks)
 
     def _url(self, model: str) -> URL:
@@ -151,14 +177,31 @@ class Door:
         self._secret = key.encode()
         self._headers: Mapping[str, str] = {name: value, "Content-Type": "application/json"}
 
-    def _failed(self, kind: NoReplyKind, started: float, head_at: float, detail: str) -> NoReply:
+    def _failed(self, kind: NoReplyKind, started: float, flight: _Flight, detail: str) -> NoReply:
         return NoReply(
             kind=kind,
             sent=kind not in _UNSENT,
-            first_byte=bool(head_at),
+            first_byte=bool(flight.head_at),
             detail=detail,
             latency_ms=(self._loop.time() - started) * 1000,
         )
+
+
+@dataclass(slots=True)
+class _Flight:
+    """One exchange under way.
+
+    Attributes:
+        due_s: when it must have gone further, on the loop's clock.
+        head_at: when the reply's head came; 0 until then.
+        is_fresh: its connection was opened for it: only a reused one can have gone stale.
+        is_late: the sweeper has ended it.
+    """
+
+    due_s: float
+    head_at: float = 0.0
+    is_fresh: bool = False
+    is_late: bool = False
 
 
 class _TooLarge(Exception):  # noqa: N818  control flow inside this module
@@ -166,25 +209,18 @@ class _TooLarge(Exception):  # noqa: N818  control flow inside this module
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Remembers whose connection was opened for it: only a reused one can have gone stale."""
+    """Tells an exchange when a connection is opened for it."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, flights: Mapping[asyncio.Task[Any], _Flight], **options: Any) -> None:
         super().__init__(**options)
-        self._fresh: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
+        self._flights = flights
 
     async def _create_connection(self, *args: Any, **options: Any) -> ResponseHandler:
         handler = await super()._create_connection(*args, **options)
-        task = asyncio.current_task()
-        if task is not None:
-            self._fresh.add(task)
+        flight = self._flights.get(asyncio.current_task())  # type: ignore[arg-type]  # None is simply not in it
+        if flight is not None:
+            flight.is_fresh = True
         return handler
-
-    def is_fresh(self) -> bool:
-        return asyncio.current_task() in self._fresh
-
-    def forget_fresh(self) -> None:
-        if self._fresh:
-            self._fresh.discard(asyncio.current_task())  # type: ignore[arg-type]  # None is simply not in it
 
 
 _UNSENT = frozenset(
@@ -214,8 +250,6 @@ def _kind_of(error: BaseException, *, head: bool, reused: bool) -> NoReplyKind:
     for kind_of_error, kind in _KINDS:
         if isinstance(error, kind_of_error):
             return kind
-    if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ClientError):
-        return NoReplyKind.BODY_DEADLINE if head else NoReplyKind.READ_TIMEOUT
     if head:
         return NoReplyKind.CUT
     return NoReplyKind.STALE if reused else NoReplyKind.DISCONNECTED
@@ -225,7 +259,3 @@ def _detail(error: BaseException) -> str:
     # Never str(error): aiohttp puts headers and URLs into it.
     reason = error.strerror if isinstance(error, OSError) and error.strerror else ""
     return f"{type(error).__name__}: {reason}" if reason else type(error).__name__
-
-
-KeySource = Callable[[], str]
-"""Reads the key again (a rotated file, a command)."""

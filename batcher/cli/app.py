@@ -100,8 +100,7 @@ def app() -> None:
 def main() -> NoReturn:
     """Run the command line and leave with its exit code."""
     argv = sys.argv[1:]
-    if "--debug" not in argv:
-        sys.excepthook = _one_line
+    sys.excepthook = _in_full if "--debug" in argv else _one_line
     sys.exit(call(argv))
 
 
@@ -160,6 +159,12 @@ def _reader_left() -> int:
     """End quietly when the reader of stdout has gone (`batcher show | head`); Python would complain at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return EXIT_PIPE
+
+
+def _in_full(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> NoReturn:
+    """Say a bug with its traceback; Python's own exit code for it, 1, says that rows have failed."""
+    traceback.print_exception(kind, error, where)
+    raise SystemExit(EXIT_BUG)
 
 
 def _one_line(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> NoReturn:

@@ -10,7 +10,7 @@ import click
 
 from batcher.cli.engine import engine_of
 from batcher.cli.run import close, watch
-from batcher.cli.say import Voice, voice, voice_options
+from batcher.cli.say import Voice, voice, voice_options, width
 from batcher.emulator.server import Emulator
 from batcher.emulator.settings import Latency, Settings
 from batcher.errors import InputError, JobError
@@ -19,7 +19,7 @@ from batcher.job.key import Secret
 from batcher.job.load import load_job
 from batcher.job.spec import Job
 from batcher.reports.answers import first_rows
-from batcher.reports.terminal import row_lines
+from batcher.reports.rows import row_lines
 
 _JOB = "hello"
 _SEED = 7
@@ -43,7 +43,7 @@ def demo(ctx: click.Context, /, out: Path, *, fresh: bool, **given: Any) -> int:
     if fresh:
         _remove(out)
     with Emulator(Settings(seed=_SEED, latency=_LATENCY)).in_thread() as emulator:
-        said.narrate(f"the emulator stands in for Gemini on {emulator.url}; costs are what the real model would take")
+        said.narrate(f"asking the emulator on {emulator.url}; costs are what Gemini would take")
         summary = engine_of(ctx).run(
             _job(emulator.url, out), key=Secret("demo", source="the demo"), out=out, limit=None, watch=watch(said)
         )
@@ -72,4 +72,4 @@ def _show_rows(said: Voice, out: Path) -> None:
     if said.quiet:
         return
     for row in first_rows(out, _ROWS_SHOWN):
-        click.echo("\n".join(["", *row_lines(row)]))
+        click.echo("\n".join(["", *row_lines(row, width=width())]))

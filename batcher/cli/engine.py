@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Protocol, cast
 
 import click
 
+from batcher.cli.say import TYPED
 from batcher.engine.progress import Snapshot, Summary
 from batcher.job.key import Secret
 from batcher.job.spec import Job
@@ -62,14 +64,14 @@ class LocalEngine:
         """See `Engine.run`."""
         from batcher.engine.local import Options, run_job  # noqa: PLC0415
 
-        options = Options(show=watch.show, log=watch.log, limit=limit, failpoints=_failpoints())
+        options = Options(show=watch.show, log=watch.log, limit=limit, command=_typed(), failpoints=_failpoints())
         return run_job(job, key=key, out=out, options=options)
 
     def retry(self, job: Job, *, key: Secret, out: Path, statuses: frozenset[Status], watch: Watch) -> Summary:
         """See `Engine.retry`."""
         from batcher.engine.local import Options, retry_run  # noqa: PLC0415
 
-        options = Options(show=watch.show, log=watch.log, failpoints=_failpoints())
+        options = Options(show=watch.show, log=watch.log, command=_typed(), failpoints=_failpoints())
         return retry_run(job, key=key, out=out, statuses=statuses, options=options)
 
     def job(self, out: Path) -> Job:
@@ -89,6 +91,12 @@ class LocalEngine:
         from batcher.engine.status import read_last  # noqa: PLC0415
 
         return read_last(out, n)
+
+
+def _typed() -> str:
+    """Give the command as it was typed: a run that stops goes on by it."""
+    ctx = click.get_current_context(silent=True)
+    return "" if ctx is None else shlex.join(["batcher", *ctx.meta.get(TYPED, ())])
 
 
 def _failpoints() -> FailPoints:

@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from batcher.cli.engine import engine_of
-from batcher.cli.say import voice, voice_options
+from batcher.cli.say import voice, voice_options, width
 from batcher.records import Status
+from batcher.reports.rows import row_lines
 from batcher.reports.status import status_json, status_lines
-from batcher.reports.terminal import row_lines
 
 _LOOKED_THROUGH = 50_000  # rows from the end: prompts and answers of more would not fit every memory
 
@@ -39,6 +39,6 @@ def show(ctx: click.Context, /, out: Path, count: int, *, failed: bool, **given:
     rows = engine_of(ctx).last(out, _LOOKED_THROUGH if failed else count)
     if failed:
         rows = [row for row in rows if row.get("status") != Status.OK][-count:]
-    lines = [line for row in rows for line in (*row_lines(row), "")][:-1]
+    lines = [line for row in rows for line in (*row_lines(row, width=width()), "")][:-1]
     voice(given).result(lines or ["no such rows"], {"rows": list(rows)})
     return 0

@@ -17,7 +17,7 @@ from batcher.cli.say import TYPED, Voice, voice, voice_options
 from batcher.engine.progress import Summary
 from batcher.errors import Exit
 from batcher.job.complaints import shown
-from batcher.job.key import read_key
+from batcher.job.key import Secret, read_key
 from batcher.job.load import Loaded, load_job, revised
 from batcher.records import Status
 from batcher.reports.terminal import ProgressPrinter, summary_json, summary_lines
@@ -70,7 +70,7 @@ def _tolerance(_: click.Context, __: click.Parameter, value: str | None) -> int 
 @click.option("--rpm", type=float, metavar="N", help="Requests a minute.")
 @click.option("--tpm", type=float, metavar="N", help="Input tokens a minute.")
 @click.option("--rpd", type=int, metavar="N", help="Requests a day.")
-@click.option("--template", metavar="TEXT", help="Jinja2 over the row's columns: 'Translate: {{ text }}'.")
+@click.option("--template", metavar="TEXT", help="Jinja2 over the row's columns: 'Hi {{ name }}'.")
 @click.option("--system", metavar="TEXT", help="System instruction.")
 @click.option("--samples", type=int, metavar="N", help="How often each row is asked.")
 @click.option("--temperature", type=float, metavar="T")
@@ -104,7 +104,7 @@ def run(ctx: click.Context, /, job: Path | None, sets: tuple[str, ...], limit: i
         limit=limit,
         watch=watch(said),
     )
-    return close(ctx, said, summary)
+    return close(ctx, said, _naming(key, summary))
 
 
 @click.command(short_help="Ask again what did not end well.")
@@ -138,7 +138,7 @@ def retry(ctx: click.Context, /, out: Path, statuses: tuple[str, ...], sets: tup
         statuses=frozenset(Status(status) for status in statuses or (Status.FAILED,)),
         watch=watch(said),
     )
-    return close(ctx, said, summary)
+    return close(ctx, said, _naming(key, summary))
 
 
 def watch(said: Voice) -> Watch:
@@ -153,6 +153,13 @@ def close(ctx: click.Context, said: Voice, summary: Summary) -> Exit:
     said.narrate("")
     said.result(summary_lines(summary), summary_json(summary))
     return summary.exit_code
+
+
+def _naming(key: Secret, summary: Summary) -> Summary:
+    """Say whose key it was when the endpoint refused us: most often another one was meant."""
+    if summary.exit_code != Exit.REFUSED:
+        return summary
+    return replace(summary, notes=(*summary.notes, f"asked with the {key.origin}"))
 
 
 def _flags(given: Mapping[str, Any]) -> dict[str, Any]:

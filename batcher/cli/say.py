@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -47,6 +49,11 @@ class Voice:
             click.secho(lines[0], bold=True)
             for line in lines[1:]:
                 click.echo(line)
+
+
+def width() -> int:
+    """Give the columns of the terminal behind stdout; 0 when there is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
 
 
 def voice_options(verb: Verb) -> Verb:

@@ -270,7 +270,9 @@ async def _recovered(plan: Plan, journal: Journal, options: Options) -> Mapping[
             first = block.first_ordinal * samples
             for piece in clear_block(first, first + block.rows * samples, options.failpoints):
                 await journal.call(piece)
-            remove(plan.rundir.block_file(block.no))
+    # Of a session killed after its last delete, or between writing a block's new plan and reopening it.
+    for block in sealed:
+        remove(plan.rundir.block_file(block.no))
     lost = await journal.call(recover_lost)
     if lost:
         options.log(

@@ -282,6 +282,7 @@ class Session:
             await asyncio.wait(self._open)
         if self._refused and not self._tally.answered:
             self._halt.stop(EndpointRefused(self._said(self._refused[0][0])))
+            return
         for ending, work in self._refused:
             outcome = await self._asker.give_up(ending)
             self._tally.outcome(outcome, self._now())

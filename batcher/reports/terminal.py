@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import unicodedata
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -13,7 +13,6 @@ from batcher.records import Status
 _LINE_EVERY_S = 30.0
 _STEPS = 10
 _LABEL_WIDTH = 10
-_LONGEST_TEXT = 400
 
 JsonValue = str | int | float | bool | list[Any] | dict[str, Any] | None
 
@@ -119,25 +118,6 @@ def totals_lines(totals: Totals, tasks: int) -> list[str]:
     ]
 
 
-def row_lines(row: Mapping[str, Any]) -> list[str]:
-    """Show one row of the output: what it is, the prompt, the answer; long texts cut, control characters made harmless.
-
-    Args:
-        row: columns of `data/`; any of them may be missing.
-    """
-    facts = [str(row.get("status") or "open")]
-    if row.get("input_tokens") is not None or row.get("output_tokens") is not None:
-        facts.append(f"{row.get('input_tokens') or 0:,} in, {row.get('output_tokens') or 0:,} out")
-    if row.get("cost_usd") is not None:
-        facts.append(dollars(Decimal(str(row["cost_usd"]))))
-    name = plain(str(row.get("id") or "row")).replace("\n", " ")
-    head = f"{name}  {' · '.join(facts)}"
-    answer = row.get("response")
-    if not answer:
-        answer = " ".join(filter(None, (row.get("error_kind"), row.get("error_message")))) or row.get("finish_reason")
-    return [head, *_indented("> ", row.get("prompt")), *_indented("  ", answer)]
-
-
 def dollars(amount: Decimal) -> str:
     """Write US dollars with the digits that matter: cents from a dollar on, four significant below; no exponent."""
     if not amount or abs(amount) >= 1:
@@ -169,14 +149,6 @@ def cost(totals: Totals) -> str:
     return f"{said} · {dollars(totals.wasted_usd)} of it wasted" if totals.wasted_usd else said
 
 
-def plain(text: str) -> str:
-    """Replace control characters: an answer must not move the cursor or colour the terminal."""
-    return "".join(
-        letter if letter == "\n" or unicodedata.category(letter)[0] != "C" else " " if letter == "\t" else "\ufffd"
-        for letter in text.replace("\r\n", "\n")
-    )
-
-
 def _opening(previous: Snapshot | None, snapshot: Snapshot) -> str | None:
     done = snapshot.totals.done
     if snapshot.phase is Phase.PLANNING:
@@ -186,7 +158,8 @@ def _opening(previous: Snapshot | None, snapshot: Snapshot) -> str | None:
     if snapshot.phase is Phase.SEALING:
         return "writing the last parts"
     if snapshot.phase is Phase.DRAINING:
-        return f"stopping: waiting for {_count(snapshot.in_flight, 'request')} in flight"
+        left = _count(snapshot.in_flight, "request")
+        return f"stopping: waiting for {left} in flight" if snapshot.in_flight else "stopping"
     if snapshot.done_before:
         return f"continuing: {done:,} of {snapshot.tasks:,} done before"
     return f"asking {snapshot.tasks:,}" if not done else _progress(snapshot)
@@ -203,7 +176,8 @@ def _progress(snapshot: Snapshot) -> str:
     if totals.cost_usd:
         said.append(dollars(totals.cost_usd))
     if snapshot.eta_s is not None and totals.done < snapshot.tasks:
-        said.append(f"{duration(snapshot.eta_s)} left")
+        # A guess has no tenths, and without them the line of a small run fits 80 columns.
+        said.append(f"{duration(snapshot.eta_s) if snapshot.eta_s >= 60 else f'{math.ceil(snapshot.eta_s)} s'} left")
     if snapshot.limited_by:
         said.append(f"limited by {snapshot.limited_by}")
     return " · ".join(said)
@@ -249,8 +223,9 @@ def _requests(summary: Summary) -> str:
 
 def _time(summary: Summary) -> str:
     said = [duration(summary.elapsed_s)]
-    if summary.sent:
+    if summary.rows_per_s:
         said.append(_rate(summary.rows_per_s))
+    if summary.sent:
         said += [f"limited by {summary.limited_by}"] if summary.limited_by else []
     return " · ".join(said)
 
@@ -279,14 +254,3 @@ def _count(number: int, noun: str) -> str:
 def entry(label: str, text: str) -> str:
     """Write one line of a summary: label, text."""
     return f"  {label:<{_LABEL_WIDTH}}{text}"
-
-
-def _indented(mark: str, text: object) -> list[str]:
-    """Set a text behind a mark; its later lines line up under the first."""
-    if text is None:
-        return []
-    whole = plain(str(text)).strip("\n")
-    shown = whole[:_LONGEST_TEXT]
-    if len(whole) > len(shown):
-        shown += f"…(+{len(whole) - len(shown):,} chars)"
-    return [f"  {mark if not at else ' ' * len(mark)}{line}".rstrip() for at, line in enumerate(shown.split("\n"))]

@@ -9,6 +9,7 @@ estimated_tokens, input_bound, output_bound int64; problem_kind, problem_message
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,22 +88,32 @@ class BlockWriter:
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._path = path
         self._unfinished = path.with_suffix(".part")
-        self._sink = pa.OSFile(str(self._unfinished), "wb")
-        self._writer = pa.ipc.new_file(self._sink, schema)
+        with self._disk():
+            self._sink = pa.OSFile(str(self._unfinished), "wb")
+            self._writer = pa.ipc.new_file(self._sink, schema)
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Append one slice."""
-        self._writer.write_batch(batch)
+        with self._disk():
+            self._writer.write_batch(batch)
 
     def finish(self) -> str:
         """Sync, move into place and return the digest."""
-        self._writer.close()
-        self._sink.close()
-        digest = digest_of(self._unfinished)
-        sync_file(self._unfinished)
-        self._unfinished.replace(self._path)
-        sync_folder(self._path.parent)
+        with self._disk():
+            self._writer.close()
+            self._sink.close()
+            digest = digest_of(self._unfinished)
+            sync_file(self._unfinished)
+            self._unfinished.replace(self._path)
+            sync_folder(self._path.parent)
         return digest
+
+    @contextlib.contextmanager
+    def _disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StorageError(f"{self._path}: cannot be written: {error.strerror or error}") from error
 
 
 class BlockFile:

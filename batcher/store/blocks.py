@@ -13,11 +13,24 @@ from dataclasses import dataclass
 import orjson
 
 from batcher.money.totals import Totals
-from batcher.records import Attempt, Billed, Kind, Outcome, Status
+from batcher.records import Attempt, Billed, Kind, NoReplyKind, Outcome, Status
 from batcher.store.failpoints import FailPoints
 from batcher.store.frames import pack_attempt, unpack_attempt, unpack_outcome
 
 CLEAR_TASKS = 256  # deleted a commit, so that answers never wait long behind a seal
+
+
+# As `gemini/refusal.py` judges them: no try was had, so none is used up, in this session or in the next.
+_UNCOUNTED = frozenset(
+    kind.value
+    for kind in (
+        NoReplyKind.DNS,
+        NoReplyKind.REFUSED,
+        NoReplyKind.CONNECT_TIMEOUT,
+        NoReplyKind.TLS_HANDSHAKE,
+        NoReplyKind.STALE,
+    )
+)
 
 
 class State(enum.StrEnum):
@@ -127,7 +140,8 @@ def read_begun(first: int, stop: int) -> Callable[[sqlite3.Connection], dict[int
         begun: dict[int, Begun] = {}
         for task, n, record in rows:
             before = begun.get(task, Begun(attempts=0, counted=0))
-            counted = unpack_attempt(task, n, record).verdict is Kind.RETRY
+            attempt = unpack_attempt(task, n, record)
+            counted = attempt.verdict is Kind.RETRY and attempt.reason not in _UNCOUNTED
             begun[task] = Begun(attempts=n, counted=before.counted + counted)
         return begun
 

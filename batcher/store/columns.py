@@ -379,7 +379,7 @@ def _usage_arrays(rows: Sequence[Usage | None]) -> list[pa.Array]:
 
 
 def _struct(arrays: list[pa.Array], kind: pa.StructType, present: list[bool]) -> pa.Array:
-    absent = pa.array([not there for there in present])
+    absent = pa.array([not there for there in present], pa.bool_())
     return pa.StructArray.from_arrays(arrays, fields=list(kind), mask=absent)
 
 

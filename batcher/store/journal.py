@@ -11,8 +11,10 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,9 +35,7 @@ create table if not exists attempt(task integer, n integer, record blob not null
 create table if not exists admitted(task integer, n integer, reserve_input integer, reserve_output integer, at integer,
     primary key(task, n)) without rowid;
 """
-_ADMIT = "insert or replace into admitted values (?, ?, ?, ?, ?)"
-_ATTEMPT = "insert or replace into attempt values (?, ?, ?)"
-_DONE = "insert or replace into done values (?, ?)"
+_AT_ONCE = (32, 8, 2, 1)
 
 
 @dataclass(slots=True)
@@ -61,7 +61,8 @@ def connect(path: Path) -> sqlite3.Connection:
         StorageError: the file is damaged or the disk refuses it.
     """
     try:
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        # No timeout: whoever holds the file holds it for as long as the run lasts.
+        connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         connection.execute("pragma page_size=8192")
         connection.execute("pragma locking_mode=exclusive")
         connection.execute("pragma journal_mode=wal")
@@ -140,10 +141,12 @@ class Journal:
 
     async def close(self) -> None:
         """Commit what was gathered and end the thread."""
-        if len(self._gathering) and not self._broken:
-            last = self._gathering.committed
-            self._flush()
-            await asyncio.wait([last])
+        batch = self._gathering
+        if len(batch) and not self._broken:
+            # Behind the commit under way, and whether or not anyone still waits for it: a second signal cancels the
+            # waiters, but what they brought is paid for.
+            self._gathering = self._new_batch()
+            self._work.put(lambda: self._commit(batch))
         self._work.put(None)
         await asyncio.to_thread(self._thread.join)
         self._connection.close()
@@ -168,7 +171,7 @@ class Journal:
             self._linger.cancel()
             self._linger = None
         batch = self._gathering
-        if self._busy or not len(batch):
+        if self._busy or self._broken or not len(batch):
             return
         self._busy = True
         self._gathering = self._new_batch()
@@ -177,9 +180,8 @@ class Journal:
     def _committed(self, batch: _Batch, error: StorageError | None) -> None:
         self._busy = False
         if error is not None:
-            self._broken = error
             self._fail(batch, error)
-            self._fail(self._gathering, error)
+            self._break(error)
             return
         if not batch.committed.done():  # a second signal cancels even those who wait for a commit
             batch.committed.set_result(None)
@@ -188,6 +190,10 @@ class Journal:
             self._flush()
         elif waiting:
             self._linger = self._loop.call_later(LINGER_S, self._flush)
+
+    def _break(self, error: StorageError) -> None:
+        self._broken = error
+        self._fail(self._gathering, error)
 
     @staticmethod
     def _fail(batch: _Batch, error: StorageError) -> None:
@@ -200,21 +206,25 @@ class Journal:
             work()
 
     def _commit(self, batch: _Batch) -> None:
+        if self._broken:  # while this was queued
+            self._tell(self._committed, batch, self._broken)
+            return
         error = None
-        write = self._connection.executemany
         try:
             self._connection.execute("begin immediate")
             if batch.admitted:
-                write(_ADMIT, batch.admitted)
+                _insert(self._connection, "admitted", batch.admitted)
             if batch.attempts:
-                write(_ATTEMPT, batch.attempts)
+                _insert(self._connection, "attempt", batch.attempts)
             if batch.done:
-                write(_DONE, batch.done)
+                _insert(self._connection, "done", batch.done)
             self._failpoints.hit("before-commit")
             self._connection.execute("commit")
             self._failpoints.hit("after-commit")
+            if batch.admitted:
+                self._failpoints.hit("admitted")
         except sqlite3.Error as cause:
-            error = StorageError(f"{self._path}: the journal cannot be written: {cause}", hint=_FULL)
+            error = self._broken = StorageError(f"{self._path}: the journal cannot be written: {cause}", hint=_FULL)
             self._rollback()
         self._tell(self._committed, batch, error)
 
@@ -230,10 +240,12 @@ class Journal:
             result = work(self._connection)
         except sqlite3.Error as cause:
             self._rollback()
-            error = StorageError(f"{self._path}: {cause}", hint=_FULL)
+            error = self._broken = StorageError(f"{self._path}: {cause}", hint=_FULL)
+            self._tell(self._break, error)
             self._tell(_set_exception, answer, error)
-        except StorageError as error:
-            self._tell(_set_exception, answer, error)
+        except BaseException as cause:  # noqa: BLE001  carried to whoever waits, as an executor does; else it waits for ever
+            self._rollback()
+            self._tell(_set_exception, answer, cause)
         else:
             self._tell(_set_result, answer, result)
 
@@ -247,11 +259,29 @@ class Journal:
 _FULL = "free some disk and run the same command again: every committed answer is safe"
 
 
+def _insert(connection: sqlite3.Connection, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert many rows with few statements: each step of SQLite lets go of the interpreter's lock and has to win it back
+    from a busy loop, which costs more than the insert.
+    """
+    start = 0
+    for most in _AT_ONCE:
+        while len(rows) - start >= most:
+            values = tuple(chain.from_iterable(rows[start : start + most]))
+            connection.execute(_statement(table, most, len(rows[0])), values)
+            start += most
+
+
+@cache
+def _statement(table: str, rows: int, columns: int) -> str:
+    one = f"({', '.join('?' * columns)})"
+    return f"insert or replace into {table} values {', '.join([one] * rows)}"  # noqa: S608  three names, above
+
+
 def _set_result(future: asyncio.Future[T], value: T) -> None:
     if not future.done():
         future.set_result(value)
 
 
-def _set_exception(future: asyncio.Future[Any], error: Exception) -> None:
+def _set_exception(future: asyncio.Future[Any], error: BaseException) -> None:
     if not future.done():
         future.set_exception(error)

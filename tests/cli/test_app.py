@@ -160,7 +160,7 @@ def test_a_bug_is_one_line_and_an_exit_code_of_its_own(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     debug = subprocess.run([sys.executable, "-c", code, "--debug"], capture_output=True, text=True, check=False)
 
-    assert done.returncode == EXIT_BUG
+    assert done.returncode == debug.returncode == EXIT_BUG
     assert done.stderr.startswith("error: a bug in batcher: AttributeError: ")
     assert "Traceback" not in done.stderr
     assert "Traceback" in debug.stderr

@@ -88,18 +88,21 @@ def test_a_signal_ends_it_with_its_totals(number):
     process = subprocess.Popen(
         [sys.executable, "-m", "batcher", "emulate"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    url = process.stdout.readline().split()[-1]
-    exports = [process.stdout.readline(), process.stdout.readline()]
-    request = urllib.request.Request(
-        f"{url}/v1beta/models/gemini-x:generateContent",
-        data=json.dumps({"contents": [{"parts": [{"text": "hello"}]}]}).encode(),
-        headers={"x-goog-api-key": "test", "content-type": "application/json"},
-    )
-    with urllib.request.urlopen(request) as answer:
-        assert answer.status == 200
+    try:
+        url = process.stdout.readline().split()[-1]
+        exports = [process.stdout.readline(), process.stdout.readline()]
+        request = urllib.request.Request(
+            f"{url}/v1beta/models/gemini-x:generateContent",
+            data=json.dumps({"contents": [{"parts": [{"text": "hello"}]}]}).encode(),
+            headers={"x-goog-api-key": "test", "content-type": "application/json"},
+        )
+        with urllib.request.urlopen(request) as answer:
+            assert answer.status == 200
 
-    process.send_signal(number)
-    out, err = process.communicate(timeout=30)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()  # or it would outlive a test that fails
 
     assert (process.returncode, err) == (0, "")
     assert exports == [f"  export GOOGLE_GEMINI_BASE_URL={url}\n", "  export GEMINI_API_KEY=test\n"]

@@ -198,3 +198,12 @@ def test_retry_never_asks_for_what_is_good(here, capsys):
 def test_retry_wants_a_run_directory(capsys):
     assert call(["retry", "nowhere"], obj=FakeEngine()) == Exit.USAGE
     assert "'nowhere' does not exist" in capsys.readouterr().err
+
+
+def test_a_refusal_names_the_key_by_where_it_came_from_and_its_end(capsys):
+    said = "note: asked with the key from GEMINI_API_KEY (…a91f)"
+
+    assert call(RUN, obj=FakeEngine(summary=a_summary(exit_code=Exit.REFUSED))) == Exit.REFUSED
+    assert said in capsys.readouterr().out.splitlines()
+    assert call(RUN, obj=FakeEngine(summary=a_summary(exit_code=Exit.ROWS_FAILED))) == Exit.ROWS_FAILED
+    assert said not in capsys.readouterr().out.splitlines()

@@ -1,5 +1,4 @@
 import json
-import unicodedata
 from decimal import Decimal
 
 import pytest
@@ -15,8 +14,6 @@ from batcher.reports.terminal import (
     dollars,
     duration,
     next_line,
-    plain,
-    row_lines,
     summary_json,
     summary_lines,
 )
@@ -253,6 +250,7 @@ def test_a_pace_that_nobody_knows_yet_is_not_said():
 
 def test_a_run_that_stops_says_what_it_waits_for():
     assert printed(a_snapshot(5, phase=Phase.DRAINING, in_flight=1)) == ["stopping: waiting for 1 request in flight"]
+    assert printed(a_snapshot(5, phase=Phase.DRAINING, in_flight=0)) == ["stopping"]
 
 
 @given(st.lists(st.integers(0, 1_000), min_size=1, max_size=60).map(sorted))
@@ -270,59 +268,5 @@ def test_a_hundred_percent_is_said_when_it_is_true(done, tasks):
     assert line.startswith("100 %") == (done >= tasks)
 
 
-# rows
-
-
-def test_a_row_with_its_answer():
-    row = {
-        "id": "add",
-        "status": "ok",
-        "prompt": "What is 17 + 25?\nThink.",
-        "response": "42\n\nYes.",
-        "input_tokens": 1_009,
-        "output_tokens": 2,
-        "cost_usd": Decimal("0.000123"),
-    }
-
-    assert row_lines(row) == [
-        "add  ok · 1,009 in, 2 out · $0.000123",
-        "  > What is 17 + 25?",
-        "    Think.",
-        "    42",
-        "",
-        "    Yes.",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("row", "lines"),
-    [
-        (
-            {"id": "a", "status": "failed", "error_kind": "bad_input", "error_message": "x:1: no"},
-            ["a  failed", "    bad_input x:1: no"],
-        ),
-        (
-            {"id": "a", "status": "truncated", "response": "", "finish_reason": "MAX_TOKENS"},
-            ["a  truncated", "    MAX_TOKENS"],
-        ),
-        ({}, ["row  open"]),
-    ],
-)
-def test_a_row_without_an_answer_says_why(row, lines):
-    assert row_lines(row) == lines
-
-
-def test_a_long_answer_is_cut():
-    assert row_lines({"response": "x" * 1_604})[-1] == f"    {'x' * 400}…(+1,204 chars)"
-
-
-@given(st.text())
-def test_an_answer_cannot_move_the_cursor(text):
-    shown = "\n".join(row_lines({"id": text, "prompt": text, "response": text}))
-
-    assert all(letter == "\n" or unicodedata.category(letter)[0] != "C" for letter in shown)
-    assert plain(plain(text)) == plain(text)
-
-
-def test_colours_of_an_answer_are_made_visible():
-    assert plain("\x1b[31mred\x1b[0m\ttab\r\nend") == "\ufffd[31mred\ufffd[0m tab\nend"
+def test_a_run_that_finished_no_row_has_no_pace():
+    assert "  time      12.4 s" in summary_lines(a_summary(rows_per_s=0.0, limited_by=""))

@@ -1,0 +1,60 @@
+"""How does one row of the output look in a terminal?"""
+
+from __future__ import annotations
+
+import textwrap
+import unicodedata
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from batcher.reports.terminal import dollars
+
+_LONGEST_TEXT = 400
+_LEAST_WIDTH = 20
+
+
+def row_lines(row: Mapping[str, Any], *, width: int = 0) -> list[str]:
+    """Show one row of the output: what it is, the prompt, the answer; long texts cut, control characters made harmless.
+
+    Args:
+        row: columns of `data/`; any of them may be missing.
+        width: columns of the terminal, to break long lines between words; 0 leaves them whole.
+    """
+    facts = [str(row.get("status") or "open")]
+    if row.get("input_tokens") is not None or row.get("output_tokens") is not None:
+        facts.append(f"{row.get('input_tokens') or 0:,} in, {row.get('output_tokens') or 0:,} out")
+    if row.get("cost_usd") is not None:
+        facts.append(dollars(Decimal(str(row["cost_usd"]))))
+    name = plain(str(row.get("id") or "row")).replace("\n", " ")
+    head = f"{name}  {' · '.join(facts)}"
+    answer = row.get("response")
+    if not answer:
+        answer = " ".join(filter(None, (row.get("error_kind"), row.get("error_message")))) or row.get("finish_reason")
+    return [head, *_indented("> ", row.get("prompt"), width), *_indented("  ", answer, width)]
+
+
+def plain(text: str) -> str:
+    """Replace control characters: an answer must not move the cursor or colour the terminal."""
+    return "".join(
+        letter if letter == "\n" or unicodedata.category(letter)[0] != "C" else " " if letter == "\t" else "\ufffd"
+        for letter in text.replace("\r\n", "\n")
+    )
+
+
+def _indented(mark: str, text: object, width: int) -> list[str]:
+    """Set a text behind a mark; its later lines line up under the first."""
+    if text is None:
+        return []
+    whole = plain(str(text)).strip("\n")
+    shown = whole[:_LONGEST_TEXT]
+    if len(whole) > len(shown):
+        shown += f"…(+{len(whole) - len(shown):,} chars)"
+    lines = [piece for line in shown.split("\n") for piece in _broken(line, width - 2 - len(mark))]
+    return [f"  {mark if not at else ' ' * len(mark)}{line}".rstrip() for at, line in enumerate(lines)]
+
+
+def _broken(line: str, width: int) -> list[str]:
+    if width < _LEAST_WIDTH or len(line) <= width:
+        return [line]
+    return textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False)

@@ -1,0 +1,299 @@
+import asyncio
+import sqlite3
+
+import pytest
+
+from batcher.engine.session import MOST_FROZEN, Halt
+from batcher.errors import EndpointRefused, Exit, Interrupted, RunStopped, StorageError
+from batcher.money.totals import Totals
+from batcher.pacing.gate import Quotas
+from batcher.pacing.permit import DayQuotaReached
+from batcher.records import Status
+from tests.builders import a_reply
+from tests.engine.sessions import (
+    BAD_KEY,
+    BAD_REQUEST,
+    DAY_QUOTA,
+    TROUBLE,
+    UNKNOWN_MODEL,
+    echo,
+    planned,
+    prompts,
+    rigged,
+    text_of,
+    until,
+)
+from tests.fakes import ScriptedTransport
+
+
+def answers_but(odd, reply):
+    """A script that answers, but `reply` to the prompts in `odd`."""
+    return lambda request: reply if text_of(request) in odd else echo(request)
+
+
+async def test_every_task_is_asked_once_in_its_order(tmp_path):
+    door = ScriptedTransport(echo)
+    async with rigged(planned(tmp_path, prompts(50), samples=2, **{"limits.concurrency": 1}), door) as rig:
+        summary = await rig.finish()
+    assert [text_of(request) for request in door.sent] == [f"prompt {n}" for n in range(50) for _ in range(2)]
+    assert (summary.exit_code, summary.totals.by_status) == (Exit.DONE, {Status.OK: 100})
+
+
+@pytest.mark.parametrize("concurrency", [1, 3, 16])
+async def test_no_more_requests_are_out_than_allowed(tmp_path, concurrency):
+    door = ScriptedTransport(echo, latency_s=0.001)
+    async with rigged(planned(tmp_path, prompts(60), **{"limits.concurrency": concurrency}), door) as rig:
+        await rig.finish()
+    assert door.most_in_flight == concurrency
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 3, 8])
+async def test_a_wrong_key_costs_no_more_requests_than_slots(tmp_path, concurrency):
+    door = ScriptedTransport(lambda _: BAD_KEY, latency_s=0.001)
+    async with rigged(planned(tmp_path, prompts(100), **{"limits.concurrency": concurrency}), door) as rig:
+        summary = await rig.finish()
+        assert isinstance(rig.halt.why, EndpointRefused)
+    assert len(door.sent) <= concurrency
+    assert summary.exit_code is Exit.REFUSED
+    assert "API key not valid" in summary.verdict
+    assert (summary.totals.done, summary.totals.attempts) == (0, len(door.sent))
+
+
+async def test_one_refused_row_among_served_ones_becomes_a_failed_row(tmp_path):
+    door = ScriptedTransport(answers_but({"prompt 7"}, UNKNOWN_MODEL))
+    async with rigged(planned(tmp_path, prompts(30), **{"limits.concurrency": 2}), door) as rig:
+        summary = await rig.finish()
+        assert rig.halt.why is None
+    assert summary.totals.by_status == {Status.OK: 29, Status.FAILED: 1}
+    assert summary.exit_code is Exit.ROWS_FAILED
+
+
+async def test_refusals_with_answers_in_between_do_not_agree(tmp_path):
+    odd = {f"prompt {n}" for n in range(1, 40, 5)}
+    door = ScriptedTransport(answers_but(odd, UNKNOWN_MODEL))
+    async with rigged(planned(tmp_path, prompts(40), **{"limits.concurrency": 1}), door) as rig:
+        summary = await rig.finish()
+    assert summary.totals.by_status == {Status.OK: 32, Status.FAILED: 8}
+
+
+async def test_rows_that_name_a_wrong_model_themselves_fail_alone(tmp_path):
+    """However many come in a row: the others are served."""
+    rows = [{"prompt": f"prompt {n}", "m": "gemini-9-nobody" if 5 <= n < 25 else None} for n in range(30)]
+    door = ScriptedTransport(lambda r: UNKNOWN_MODEL if r.model == "gemini-9-nobody" else echo(r))
+    plan = planned(tmp_path, rows, **{"prompt.overrides": {"model": "m"}, "limits.concurrency": 2})
+    async with rigged(plan, door) as rig:
+        summary = await rig.finish()
+    assert summary.totals.by_status == {Status.OK: 10, Status.FAILED: 20}
+    assert len(door.sent) == 30
+
+
+async def test_three_refusals_in_a_row_end_a_run_that_was_served_before(tmp_path):
+    late = {f"prompt {n}" for n in range(20, 1000)}
+    door = ScriptedTransport(answers_but(late, BAD_KEY))
+    async with rigged(planned(tmp_path, prompts(100), **{"limits.concurrency": 1}), door) as rig:
+        summary = await rig.finish()
+    assert summary.exit_code is Exit.REFUSED
+    assert len(door.sent) == 23
+    assert summary.totals.by_status == {Status.OK: 20}  # the refused ones stay open: they are asked again
+
+
+async def test_what_was_refused_is_asked_again_by_the_next_session(tmp_path):
+    plan = planned(tmp_path, prompts(40), **{"limits.concurrency": 4})
+    async with rigged(plan, ScriptedTransport(lambda _: BAD_KEY)) as rig:
+        refused = await rig.finish()
+    async with rigged(plan, ScriptedTransport(echo)) as rig:
+        summary = await rig.finish()
+    assert (summary.exit_code, summary.totals.by_status) == (Exit.DONE, {Status.OK: 40})
+    assert summary.totals.attempts == 40 + refused.sent
+    assert summary.totals.maybe_billed == 0
+
+
+async def test_a_bad_request_fails_its_row_only(tmp_path):
+    door = ScriptedTransport(answers_but({"prompt 0", "prompt 1", "prompt 2", "prompt 3"}, BAD_REQUEST))
+    async with rigged(planned(tmp_path, prompts(10), **{"limits.concurrency": 1}), door) as rig:
+        summary = await rig.finish()
+    assert summary.totals.by_status == {Status.OK: 6, Status.FAILED: 4}
+
+
+async def test_a_row_that_always_meets_trouble_fails_after_its_attempts(tmp_path):
+    door = ScriptedTransport(answers_but({"prompt 3"}, TROUBLE))
+    async with rigged(planned(tmp_path, prompts(10)), door) as rig:
+        summary = await rig.finish()
+    assert (summary.totals.by_status, len(door.sent)) == ({Status.OK: 9, Status.FAILED: 1}, 14)
+
+
+async def test_a_day_quota_told_by_the_server_parks_the_run(tmp_path):
+    seen = []
+
+    def script(request):
+        seen.append(request)
+        return DAY_QUOTA if len(seen) > 5 else echo(request)
+
+    async with rigged(planned(tmp_path, prompts(30), **{"limits.concurrency": 2}), ScriptedTransport(script)) as rig:
+        summary = await rig.finish()
+        assert isinstance(rig.halt.why, RunStopped)
+    assert summary.exit_code is Exit.STOPPED
+    assert (summary.totals.by_status, len(seen) <= 7) == ({Status.OK: 5}, True)
+    assert "5 of 30 answers are safe" in summary.verdict
+    assert summary.next_command == "batcher run job.toml"
+    assert any("quota has reset" in note for note in summary.notes)
+
+
+async def test_our_own_day_quota_stops_the_run(tmp_path):
+    door = ScriptedTransport(echo)
+    async with rigged(planned(tmp_path, prompts(30)), door, quotas=Quotas(requests_per_day=10)) as rig:
+        summary = await rig.finish()
+        assert isinstance(rig.halt.why, DayQuotaReached)
+    assert (summary.exit_code, len(door.sent), summary.totals.done) == (Exit.STOPPED, 10, 10)
+
+
+async def test_a_journal_that_breaks_ends_the_run_and_keeps_what_was_committed(tmp_path):
+    plan = planned(tmp_path, prompts(200), **{"limits.concurrency": 4})
+    async with rigged(plan, ScriptedTransport(echo, latency_s=0.001)) as rig:
+
+        async def break_it():
+            await until(lambda: rig.tally.finished >= 20)
+            # The next write is refused, as on a full disk.
+            await rig.journal.call(lambda c: c.execute("pragma max_page_count = 1").fetchall())
+            await rig.journal.call(lambda c: c.execute("pragma query_only = on").fetchall())
+
+        breaking = asyncio.ensure_future(break_it())
+        summary = await rig.finish()
+        await breaking
+        assert isinstance(rig.halt.why, StorageError)
+    assert summary.exit_code is Exit.STORAGE
+    assert 20 <= summary.totals.done < 200
+    with sqlite3.connect(plan.rundir.journal) as connection:
+        (kept,) = connection.execute("select count(*) from done").fetchone()
+    connection.close()
+    assert kept == summary.totals.done
+
+
+async def test_halting_drains_what_is_out_and_sends_nothing_more(tmp_path):
+    door = ScriptedTransport(echo, latency_s=0.03)
+    async with rigged(planned(tmp_path, prompts(100), **{"limits.concurrency": 5}), door) as rig:
+        running = asyncio.ensure_future(rig.finish())
+        await until(lambda: door.in_flight)
+        rig.halt.stop(Interrupted("stopped by SIGINT", signal_number=2))
+        sent = len(door.sent)
+        summary = await running
+        left = await rig.journal.call(lambda c: c.execute("select count(*) from admitted").fetchone()[0])
+    assert sent == 5
+    assert len(door.sent) == sent
+    assert (summary.exit_code, summary.totals.by_status) == (Exit.INTERRUPT, {Status.OK: 5})
+    assert left == 5  # what was admitted ahead and never sent is forgotten: it is no loss
+    assert summary.verdict == "stopped by SIGINT; 5 of 100 answers are safe on disk"
+
+
+async def test_a_task_that_waits_for_its_next_attempt_is_let_go(tmp_path):
+    """Hours of backoff do not hold up a drain, and its failed attempt is kept."""
+    door = ScriptedTransport(lambda _: TROUBLE)
+    plan = planned(tmp_path, prompts(3), **{"retry.max_backoff_s": 3600.0})
+    async with rigged(plan, door) as rig:
+        running = asyncio.ensure_future(rig.finish())
+        await until(lambda: sum(task.waiting for task in rig.session._open.values()) == 3)
+        rig.halt.stop(Interrupted("stopped by SIGTERM", signal_number=15), drain_s=5)
+        summary = await running
+    assert (summary.exit_code, summary.totals.attempts, summary.totals.done) == (Exit.TERMINATED, 3, 0)
+
+
+async def test_hurrying_leaves_what_is_out_behind_as_maybe_billed(tmp_path):
+    door = ScriptedTransport(echo, latency_s=60.0)
+    plan = planned(tmp_path, prompts(20), **{"limits.concurrency": 4})
+    async with rigged(plan, door) as rig:
+        running = asyncio.ensure_future(rig.finish())
+        await until(lambda: door.in_flight == 4)
+        rig.halt.stop(Interrupted("stopped by SIGINT", signal_number=2))
+        rig.halt.hurry_up()
+        await running
+    async with rigged(plan, ScriptedTransport(echo)) as rig:
+        summary = await rig.finish()
+    assert (summary.totals.by_status, summary.totals.maybe_billed) == ({Status.OK: 20}, 4)
+    assert summary.totals.attempts == 24
+
+
+async def test_the_time_to_drain_is_limited(tmp_path):
+    plan = planned(tmp_path, prompts(20), **{"limits.concurrency": 4})
+    async with rigged(plan, ScriptedTransport(echo, latency_s=60.0)) as rig:
+        running = asyncio.ensure_future(rig.finish())
+        await until(lambda: rig.session.in_flight == 4)
+        rig.halt.stop(Interrupted("stopped by SIGTERM", signal_number=15), drain_s=0.02)
+        summary = await running
+    assert (summary.exit_code, summary.totals.done) == (Exit.TERMINATED, 0)
+
+
+class HeldSealer:
+    """Seals nothing until it is let."""
+
+    def __init__(self):
+        self.may = asyncio.Event()
+        self.sealed = []
+
+    async def seal(self, block):
+        await self.may.wait()
+        self.sealed.append(block.no)
+        return Totals(by_status={Status.FAILED: block.tasks})
+
+
+async def test_frozen_blocks_hold_the_feeder(tmp_path):
+    """Rows that cannot be read end at once: only the sealer can slow the feeder down."""
+    sealer = HeldSealer()
+    plan = planned(tmp_path, ["{broken"] * 12, samples=256, **{"limits.concurrency": 1})
+    assert plan.blocks == 12
+    async with rigged(plan, ScriptedTransport([]), sealer=sealer) as rig:
+        running = asyncio.ensure_future(rig.finish())
+        await until(lambda: rig.session.limited_by == "sealing")
+        await asyncio.sleep(0.02)
+        opened = len(list(plan.rundir.blocks.iterdir()))
+        assert MOST_FROZEN < opened <= MOST_FROZEN + 3  # one with the sealer, one in the queue between
+        sealer.may.set()
+        summary = await running
+    assert sealer.sealed == list(range(1, 13))
+    assert (summary.totals.done, summary.exit_code) == (12 * 256, Exit.ROWS_FAILED)
+
+
+class BrokenSealer:
+    async def seal(self, block):
+        raise ZeroDivisionError(f"a bug at block {block.no}")
+
+
+async def test_a_bug_in_the_sealer_is_raised_and_not_waited_for(tmp_path):
+    async with rigged(planned(tmp_path, prompts(3)), ScriptedTransport(echo), sealer=BrokenSealer()) as rig:
+        with pytest.raises(ZeroDivisionError, match="block 1"):
+            await asyncio.wait_for(rig.session.run(), timeout=10)
+
+
+async def test_a_bug_while_asking_is_raised_and_not_waited_for(tmp_path):
+    def broken(request):
+        if text_of(request) == "prompt 5":
+            raise ZeroDivisionError("a bug at prompt 5")
+        return echo(request)
+
+    async with rigged(planned(tmp_path, prompts(50)), ScriptedTransport(broken)) as rig:
+        with pytest.raises(ZeroDivisionError, match="prompt 5"):
+            await asyncio.wait_for(rig.session.run(), timeout=10)
+
+
+async def test_an_empty_input_is_done_at_once(tmp_path):
+    async with rigged(planned(tmp_path, []), ScriptedTransport([])) as rig:
+        summary = await rig.finish()
+    assert (summary.exit_code, summary.tasks, summary.verdict) == (Exit.DONE, 0, "done: 0 of 0 ok")
+    assert rig.plan.rundir.success.exists()
+
+
+async def test_it_remembers_the_last_twenty_answers(tmp_path):
+    async with rigged(planned(tmp_path, prompts(50)), ScriptedTransport(lambda _: a_reply("yes"))) as rig:
+        await rig.finish()
+        assert [ending.task.task for ending in rig.session.last] == list(range(30, 50))
+
+
+def test_the_first_reason_to_stop_stays():
+    async def stopped():
+        halt = Halt()
+        first, second = RunStopped("first"), RunStopped("second")
+        halt.stop(first, 3.0)
+        halt.stop(second, None)
+        return halt, first
+
+    halt, first = asyncio.run(stopped())
+    assert (halt.why, halt.drain_s, halt.asked.is_set(), halt.hurry.is_set()) == (first, 3.0, True, False)

@@ -1,0 +1,112 @@
+from decimal import Decimal
+
+import orjson
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batcher.asking.ask import Turn
+from batcher.engine.tally import Tally
+from batcher.gemini.refusal import OK, judge
+from batcher.gemini.reply import read
+from batcher.money.prices import RateCard
+from batcher.money.totals import Tokens, Totals
+from batcher.pacing.permit import Permit
+from batcher.records import Billed, Kind, Status
+from batcher.store.columns import Terms, read_attempt, totals_of
+from tests.builders import a_reply, an_attempt, an_outcome
+from tests.engine.sessions import TROUBLE
+from tests.strategies import replies
+
+TERMS = Terms(
+    run_id="r",
+    project="",
+    endpoint="http://127.0.0.1:1",
+    tier=None,
+    labels=(),
+    rates=RateCard.bundled(),
+    samples=1,
+    store_prompt=True,
+    raw=False,
+)
+PERMIT = Permit(lane="lane")
+
+
+def a_turn(reply, **fields):
+    answer = read(reply.body)
+    verdict = judge(reply, answer)
+    known = {"http_status": reply.status, "verdict": verdict.kind, "billed": verdict.billed, "body": reply.body}
+    attempt = an_attempt(**(known | fields))
+    return Turn(attempt=attempt, verdict=verdict, answer=answer, permit=PERMIT)
+
+
+@given(st.lists(replies(), max_size=8))
+def test_a_session_adds_up_to_what_its_parts_will_say(made):
+    """The running sum and the record are computed apart; they must not differ by a digit."""
+    tally = Tally(Totals(), TERMS)
+    turns = [a_turn(reply, task=n) for n, reply in enumerate(made)]
+    for turn in turns:
+        tally.turn(turn)
+    parts = totals_of((), [[read_attempt(turn.attempt, TERMS)] for turn in turns])
+    seen = tally.totals()
+    assert (seen.attempts, seen.tokens) == (parts.attempts, parts.tokens)
+    assert (seen.cost_usd, seen.unpriced, seen.maybe_billed) == (parts.cost_usd, parts.unpriced, parts.maybe_billed)
+    assert tally.sent == len(turns)
+
+
+def test_it_starts_from_what_earlier_sessions_had():
+    before = Totals(
+        by_status={Status.OK: 5}, attempts=6, tokens=Tokens(input=10, output=20), cost_usd=Decimal("0.5"), unpriced=1
+    )
+    tally = Tally(before, TERMS)
+    tally.turn(a_turn(a_reply()))
+    tally.outcome(an_outcome(), 0.0)
+    totals = tally.totals()
+    assert totals.by_status == {Status.OK: 6}
+    assert (totals.attempts, totals.tokens.input, totals.tokens.output, totals.unpriced) == (7, 14, 21, 1)
+    assert totals.cost_usd > Decimal("0.5")
+    assert (tally.sent, tally.finished) == (1, 1)
+
+
+def test_refusals_and_losses_cost_nothing_that_is_known():
+    tally = Tally(Totals(), TERMS)
+    tally.turn(a_turn(TROUBLE))
+    throttled = a_reply(status=429)
+    tally.turn(Turn(attempt=an_attempt(http_status=429, billed=Billed.NO), verdict=OK, answer=None, permit=PERMIT))
+    tally.turn(
+        Turn(
+            attempt=an_attempt(http_status=None, verdict=Kind.RETRY, billed=Billed.MAYBE, body=b""),
+            verdict=OK,
+            answer=None,
+            permit=PERMIT,
+        )
+    )
+    totals = tally.totals()
+    assert throttled.status == 429
+    assert (totals.attempts, totals.throttled, totals.maybe_billed) == (3, 1, 1)
+    assert (totals.cost_usd, totals.tokens) == (0, Tokens())
+
+
+def test_a_model_without_a_price_is_counted_and_not_free():
+    tally = Tally(Totals(), TERMS)
+    body = orjson.loads(a_reply().body) | {"modelVersion": "gemini-0-nobody"}
+    tally.turn(a_turn(a_reply(), model="gemini-0-nobody", body=orjson.dumps(body)))
+    assert tally.totals().unpriced + (tally.totals().cost_usd > 0) == 1
+
+
+def test_only_an_answer_shows_that_the_endpoint_serves_us():
+    tally = Tally(Totals(), TERMS)
+    tally.outcome(an_outcome(status=Status.FAILED, answered=0), 0.0)
+    assert tally.answered == 0
+    for status in (Status.OK, Status.BLOCKED, Status.TRUNCATED):
+        tally.outcome(an_outcome(status=status), 0.0)
+    assert (tally.answered, tally.finished) == (3, 4)
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=50).map(sorted))
+def test_the_rate_is_of_the_last_seconds_only(times):
+    tally = Tally(Totals(), TERMS)
+    for at in times:
+        tally.outcome(an_outcome(), at)
+    now = times[-1]
+    assert 0 < tally.rate_per_s(now, since_s=0.0) <= len(times) / 0.1
+    assert tally.rate_per_s(now + 60, since_s=0.0) == 0

@@ -1,0 +1,273 @@
+"""The key is in no file, no line of output and no process list, whatever goes wrong."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import orjson
+import psutil
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet as pq
+import pytest
+
+from batcher.cli.app import EXIT_BUG, call
+from batcher.emulator.server import Emulator
+from batcher.emulator.settings import Latency, Settings
+from batcher.errors import Exit
+from tests.whole.console import MODEL
+
+CANARY = "canary/7f3a9c+do-not-print~0b1d"  # no shape that a pattern would know; `/` is escaped by some JSON writers
+RUN = ("run", "-i", "p.jsonl", "-m", MODEL, "-o", "out/a", "--debug", "-v")
+ROWS = b"".join(b'{"prompt": "What is %d + 2?"}\n' % n for n in range(20))
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GOOGLE_API_KEY", raising=False)
+    monkeypatch.setenv("GEMINI_API_KEY", CANARY)
+    (tmp_path / "p.jsonl").write_bytes(ROWS)
+    return tmp_path
+
+
+@pytest.fixture
+def batcher(capfd):
+    """Runs a command against a URL; gives its exit code and all it said."""
+
+    def run(url, *argv):
+        exit_code = call([*argv, "--base-url", url] if argv[0] == "run" else argv)
+        said = capfd.readouterr()
+        return exit_code, said.out + said.err
+
+    return run
+
+
+def environ_with(url):
+    return os.environ | {"GOOGLE_GEMINI_BASE_URL": url}
+
+
+def everything_in(folder: Path) -> Iterator[tuple[str, str]]:
+    """Every file as it lies on disk; what is compressed, also as it reads."""
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        yield str(path), path.read_bytes().decode("latin-1")
+        if path.suffix == ".parquet":
+            yield f"{path} (rows)", str(pq.read_table(path).to_pylist())
+        if path.suffix == ".arrow":
+            with pa.memory_map(str(path)) as file:
+                yield f"{path} (rows)", str(pa.ipc.open_file(file).read_all().to_pylist())
+
+
+def assert_nowhere(said="", *, folder="out"):
+    assert [name for name, text in everything_in(Path(folder)) if CANARY in text] == []
+    assert CANARY not in said
+
+
+def test_the_canary_would_be_found(here):
+    pq.write_table(
+        pa.table({"text": ["x" * 1000 + CANARY]}), here / "a.parquet", compression="zstd", use_dictionary=False
+    )
+
+    with pytest.raises(AssertionError):
+        assert_nowhere(folder=here)
+
+
+def test_a_run_that_ends_well(batcher):
+    with Emulator(Settings(seed=7)).in_thread() as emulator:
+        exit_code, said = batcher(emulator.url, *RUN, "--set", "output.raw=true")
+
+    assert exit_code == Exit.DONE
+    assert "endpoint.base_url" in said  # it did say a lot
+    assert_nowhere(said)
+
+
+def test_a_key_that_is_refused(batcher):
+    with Emulator(Settings(seed=7, keys=("another",))).in_thread() as emulator:
+        exit_code, said = batcher(emulator.url, *RUN)
+        as_json = batcher(emulator.url, *RUN, "--json")
+
+    assert exit_code == as_json[0] == Exit.REFUSED
+    assert "key from GEMINI_API_KEY (…0b1d)" in said
+    assert_nowhere(said + as_json[1])
+
+
+CRASH = """
+import batcher.engine.local as local
+from batcher.__main__ import main
+from batcher.asking.transport import Door
+
+class Broken(Door):
+    async def post(self, request):
+        key = self._secret.decode()
+        raise RuntimeError("the door fell off")
+
+opened = local.open_door
+def broken(plan, key):
+    door = opened(plan, key)
+    door.__class__ = Broken
+    return door
+local.open_door = broken
+main()
+"""
+
+
+@pytest.mark.parametrize("argv", [RUN, RUN[:-2]], ids=["debug", "plain"])
+def test_a_crash_with_the_key_in_a_local(argv):
+    done = subprocess.run(
+        [sys.executable, "-c", CRASH, *argv],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environ_with("http://127.0.0.1:9"),
+        timeout=60,
+    )
+
+    assert done.returncode == EXIT_BUG
+    assert "the door fell off" in done.stderr
+    assert ("Traceback" in done.stderr) == ("--debug" in argv)
+    assert_nowhere(done.stdout + done.stderr)
+
+
+def answer(text, **more):
+    candidate = {"content": {"role": "model", "parts": [{"text": text}]}, "finishReason": "STOP"}
+    return orjson.dumps({"candidates": [candidate], "usageMetadata": {"promptTokenCount": 3}} | more)
+
+
+def refusal(code, message):
+    return orjson.dumps({"error": {"code": code, "message": message, "status": "INVALID_ARGUMENT"}})
+
+
+ECHOES = {
+    "in an answer": (200, answer(f"your key is {CANARY}"), {}),
+    "in an answer, escaped": (200, answer(f"your key is {CANARY}").replace(b"/", b"\\/"), {}),
+    "in an answer's facts": (200, answer("hi", modelVersion=CANARY, responseId=f"r-{CANARY}"), {}),
+    "in a refusal of the row": (400, refusal(400, f"request with key {CANARY} is malformed"), {}),
+    "in a refusal of the key": (403, refusal(403, f"key {CANARY} is not allowed"), {}),
+    "in a page that is no JSON": (404, f"<html>no such page for {CANARY}</html>".encode(), {}),
+    "in a header that is kept": (200, answer("hi"), {"x-gemini-service-tier": CANARY}),
+    "in a redirect": (302, b"", {"Location": f"http://127.0.0.1:9/?key={CANARY}"}),
+}
+
+
+@contextmanager
+def echoing(status, body, headers):
+    """A server that always answers the same."""
+
+    class Echo(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize("echo", ECHOES)
+def test_a_server_that_says_the_key_back(batcher, echo):
+    with echoing(*ECHOES[echo]) as url:
+        exit_code, said = batcher(url, *RUN, "--set", "output.raw=true", "--set", "retry.attempts=1")
+    _, shown = batcher(url, "show", "out/a")
+
+    assert exit_code in {Exit.DONE, Exit.ROWS_FAILED, Exit.REFUSED}
+    assert_nowhere(said + shown)
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="processes are read from /proc")
+
+
+def process_table() -> Iterator[tuple[int, str, str]]:
+    """Every process that can be looked at: pid, arguments, environment."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            yield int(folder.name), (folder / "cmdline").read_text("latin-1"), (folder / "environ").read_text("latin-1")
+        except OSError:
+            continue
+
+
+@needs_proc
+def test_no_list_of_processes_shows_the_key_while_it_runs():
+    with Emulator(Settings(seed=7, latency=Latency.fixed(30.0))).in_thread() as emulator:
+        running = subprocess.Popen(
+            [sys.executable, "-m", "batcher", *RUN],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environ_with(emulator.url),
+        )
+        try:
+            wait_until(lambda: psutil.Process(running.pid).net_connections("tcp"))
+            table = list(process_table())
+        finally:
+            running.kill()
+            out, err = running.communicate()
+
+    assert [pid for pid, arguments, _ in table if CANARY in arguments] == []
+    assert [pid for pid, _, environ in table if CANARY in environ] == [running.pid]
+    assert_nowhere((out + err).decode())
+
+
+def wait_until(seen):
+    for _ in range(400):
+        if seen():
+            return
+        threading.Event().wait(0.05)
+    pytest.fail("it never began to ask")
+
+
+LOOK_AROUND = """
+import os, pathlib, sys
+with open("seen", "wb") as seen:
+    for pid in (os.getpid(), os.getppid()):
+        for what in ("cmdline", "environ"):
+            seen.write(pathlib.Path(f"/proc/{pid}/{what}").read_bytes())
+print(pathlib.Path("the-key").read_text())
+"""
+
+
+@needs_proc
+def test_a_key_that_a_command_prints_is_in_nobodys_arguments_or_environment(batcher, here, monkeypatch):
+    Path("the-key").write_text(CANARY)
+    Path("look.py").write_text(LOOK_AROUND)
+    Path("job.toml").write_text(
+        f'model = "{MODEL}"\n[input]\nfiles = ["p.jsonl"]\n'
+        f'[endpoint]\nkey_command = ["{sys.executable}", "{here}/look.py"]\n'
+    )
+    monkeypatch.delenv("GEMINI_API_KEY")
+    with Emulator(Settings(seed=7, keys=(CANARY,))).in_thread() as emulator:
+        exit_code, said = batcher(emulator.url, "run", "job.toml", "-o", "out/a", "-v", "--debug")
+
+    assert exit_code == Exit.DONE
+    assert Path("seen").read_bytes()
+    assert CANARY.encode() not in Path("seen").read_bytes()
+    assert_nowhere(said)
+
+
+def test_a_key_file_that_others_can_read_is_refused_without_being_shown(batcher, here):
+    Path("the-key").write_text(CANARY)
+    Path("the-key").chmod(0o644)
+
+    exit_code, said = batcher("http://127.0.0.1:9", *RUN, "--set", f"endpoint.key_file={here}/the-key")
+
+    assert exit_code == Exit.USAGE
+    assert f"key_file {here}/the-key: others can read it (mode 644), wanted 600" in said
+    assert CANARY not in said
