@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batcher.asking.scrub import LONGEST, scrub, scrub_bytes
+from batcher.asking.scrub import HIDDEN, LONGEST, scrub, scrub_bytes
 
 KEY = "AIza" + "x" * 35
 keys = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=12, max_size=60)

@@ -389,6 +389,55 @@ async def test_the_whole_exchange_has_a_deadline_too():
     assert failure(outcome) == (NoReplyKind.BODY_DEADLINE, True, True)
 
 
+async def test_only_the_late_ones_are_ended():
+    async def later(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.02)
+        writer.write(reply())
+
+    async with raw_server(silence(), silence(), later) as server, a_door(server, first_byte_s=0.08) as door:
+        outcomes = await asyncio.gather(*(door.post(REQUEST) for _ in range(4)))
+
+    kinds = [outcome.kind if isinstance(outcome, NoReply) else None for outcome in outcomes]
+    assert sorted(kinds, key=str) == [None, None, NoReplyKind.READ_TIMEOUT, NoReplyKind.READ_TIMEOUT]
+
+
+async def test_a_task_whose_request_was_late_goes_on_undisturbed():
+    """Ending an exchange must not end the one who asked."""
+    async with raw_server(silence(), reply()) as server, a_door(server, first_byte_s=0.05) as door:
+
+        async def ask_twice() -> list[Reply | NoReply]:
+            first = await door.post(REQUEST)
+            await asyncio.sleep(0.03)
+            return [first, await door.post(REQUEST)]
+
+        asking = asyncio.create_task(ask_twice())
+        first, second = await asking
+
+    assert failure(first)[0] is NoReplyKind.READ_TIMEOUT
+    assert isinstance(second, Reply)
+    assert asking.cancelling() == 0
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.04, 0.05, 0.06])
+async def test_a_cancellation_from_outside_is_never_taken_for_lateness(after_s):
+    async with raw_server(silence()) as server, a_door(server, first_byte_s=0.05) as door:
+        asking = asyncio.create_task(door.post(REQUEST))
+        await asyncio.sleep(after_s)
+        still_asking = asking.cancel()
+        await asyncio.wait([asking])
+
+        assert asking.cancelled() is still_asking
+
+
+async def test_a_door_that_closes_leaves_nothing_running():
+    before = asyncio.all_tasks()
+    async with raw_server(reply()) as server, a_door(server) as door:
+        await door.post(REQUEST)
+    await asyncio.sleep(0.01)
+
+    assert asyncio.all_tasks() <= before
+
+
 async def test_the_failure_says_how_long_it_took():
     outcome = await exchange(silence(), first_byte_s=0.05)
 
