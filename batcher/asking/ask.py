@@ -10,6 +10,7 @@ import asyncio
 import datetime as dt
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 
@@ -36,8 +37,7 @@ _TIER = "x-gemini-service-tier"
 _LONGEST_TIER = 24
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
+class Turn(NamedTuple):
     """One request, judged."""
 
     attempt: Attempt
@@ -69,8 +69,7 @@ class OpenTask:
     tries: dict[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class Ending(NamedTuple):
     """How asking a task ended: with an outcome, or with a verdict that concerns the whole run and leaves the task open.
 
     Without an outcome the slot is still held: whoever decides about the run gives it back, so that a refused key costs no more

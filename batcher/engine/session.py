@@ -6,7 +6,7 @@ import asyncio
 import shutil
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from batcher.asking.ask import Asker, Drained, Ending, OpenTask
@@ -215,7 +215,7 @@ class Session:
             ending = await self._asker.ask(task, permit)
             if ending.outcome is None and self._concerns_one_row(ending):
                 self._gate.free(ending.turn.permit)
-                ending = replace(ending, outcome=await self._asker.give_up(ending))
+                ending = ending._replace(outcome=await self._asker.give_up(ending))
             self._ended(ending, work)
         except Drained:
             return

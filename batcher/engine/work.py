@@ -12,7 +12,7 @@ from batcher.engine.plan import Plan
 from batcher.engine.seal import Sealable
 from batcher.errors import StorageError
 from batcher.money.totals import Totals
-from batcher.records import Outcome
+from batcher.records import Outcome, Problem, Request
 from batcher.rows.blocks import Block
 from batcher.rows.slices import BlockReader
 from batcher.store.blockfile import SLICE, BlockFile, BlockWriter, Planned, schema_of, slice_of
@@ -22,6 +22,7 @@ from batcher.store.frames import pack_outcome
 from batcher.store.journal import Journal
 from batcher.store.kept import used_before
 
+MOST_AHEAD_BYTES = 16 << 20  # of requests kept in memory between a block's writing and its asking
 LOOK_AHEAD = 64  # tasks admitted together; after a kill, what was admitted but not sent counts as maybe billed
 
 
@@ -66,6 +67,13 @@ class Chunk:
     committed: asyncio.Future[None]
 
 
+def planned(ordinal: int, made: Request | Problem) -> Planned:
+    """One row as the feeder needs it."""
+    if isinstance(made, Request):
+        return Planned(ordinal=ordinal, request=made, problem=None)
+    return Planned(ordinal=ordinal, request=None, problem=made)
+
+
 class WorkList:
     """Opens blocks in order and yields their unfinished tasks in chunks.
 
@@ -87,6 +95,7 @@ class WorkList:
         self._samples = plan.job.samples
         self._schema = schema_of(plan.index.schema)
         self._lanes: dict[str, str] = {}
+        self._ahead: dict[int, list[list[Planned]]] = {}
         self._reader = BlockReader(plan.index, plan.job.input, slice_rows=SLICE, needed=plan.builder.needed)
 
     async def open(self, block: Block, row: BlockRow | None) -> Work:
@@ -142,10 +151,16 @@ class WorkList:
     async def _written(self, block: Block, path: Path) -> str:
         build = self._plan.builder.build
         writer = BlockWriter(path, self._schema)
+        ahead: list[list[Planned]] = []
+        size = 0
         for part in self._reader.read(block):
             made = [row.problem or build(row) for row in part.rows]
             writer.write(slice_of(part.rows, made, part.columns, self._schema))
+            size += sum(len(item.body) for item in made if isinstance(item, Request))
+            if size <= MOST_AHEAD_BYTES:
+                ahead.append([planned(row.ordinal, item) for row, item in zip(part.rows, made, strict=True)])
             await asyncio.sleep(0)
+        self._ahead = {block.no: ahead} if size <= MOST_AHEAD_BYTES else {}
         return await asyncio.to_thread(writer.finish)
 
     async def chunks(self, work: Work) -> AsyncIterator[Chunk]:
@@ -153,6 +168,12 @@ class WorkList:
         if not work.remaining:
             return
         begun = await self._begun(work)
+        ahead = self._ahead.pop(work.no, None)
+        if ahead is not None:  # written a moment ago: reading it back would tell nothing new
+            for rows in ahead:
+                for chunk in self._cut(work, begun, rows):
+                    yield chunk
+            return
         path = self._plan.rundir.block_file(work.no)
         file = await asyncio.to_thread(BlockFile, path, digest=work.digest)
         try:

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -23,8 +23,7 @@ from batcher.store.disk import digest_of, sync_file, sync_folder
 SLICE = 256
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
+class Planned(NamedTuple):
     """One row of a block file as the feeder needs it; `request` is None where the row has a problem."""
 
     ordinal: int

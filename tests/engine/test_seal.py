@@ -1,6 +1,5 @@
 """What a part says must equal its own columns, the ledger and the run's totals, to the last digit."""
 
-from dataclasses import replace
 from decimal import Decimal
 
 import pyarrow as pa
@@ -233,7 +232,7 @@ async def test_a_foreign_file_under_a_parts_name_is_not_touched(tmp_path):
 async def test_an_unknown_price_is_null_and_not_nothing(tmp_path):
     plan = planned(tmp_path, prompts(4), model="gemini-0-nobody")
     reply = a_reply("yes").body.replace(b"gemini-2.5-flash", b"gemini-0-nobody")
-    door = ScriptedTransport(lambda _: replace(a_reply(), body=reply))
+    door = ScriptedTransport(lambda _: a_reply()._replace(body=reply))
     async with rigged(plan, door) as rig:
         summary = await rig.finish()
     assert data(plan).column("cost_usd").to_pylist() == [None] * 4

@@ -161,10 +161,11 @@ async def test_an_input_changed_under_the_plan_is_found_before_the_block_is_aske
 async def test_a_damaged_block_file_is_not_asked(tmp_path):
     async with Opened(planned(tmp_path, prompts(5))) as opened:
         digest = await opened.work_list.write(opened.block)
-        path = opened.plan.rundir.block_file(1)
-        content = bytearray(path.read_bytes())
-        content[len(content) // 2] ^= 1
-        path.write_bytes(content)
+    path = opened.plan.rundir.block_file(1)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    async with Opened(opened.plan) as opened:
         with pytest.raises(StorageError, match="damaged"):
             await opened.chunks(open_row(digest))
 

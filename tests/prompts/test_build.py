@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -162,7 +161,7 @@ def test_what_is_no_request_is_a_problem_of_its_row(values: dict[str, Any], mess
 def test_a_row_that_could_not_be_read_keeps_its_problem() -> None:
     row = a_row()
     unread = Problem(kind="bad_input", message="prompts.jsonl:1: not JSON")
-    assert a_builder().build(replace(row, values={}, problem=unread)) is unread
+    assert a_builder().build(row._replace(values={}, problem=unread)) is unread
 
 
 def test_a_request_that_the_api_would_not_take_is_too_large() -> None:
