@@ -1,6 +1,7 @@
 """What flows from a row to an outcome: the values every floor hands to the next.
 
-All are frozen; what is made once a row or a request is a tuple, because a frozen dataclass costs three times as much. Token counts are None when the endpoint did not say: null is not 0.
+All are frozen; what is made once a row or a request is a tuple, because a frozen dataclass costs three times as much.
+Token counts are None when the endpoint did not say: null is not 0.
 """
 
 from __future__ import annotations
@@ -178,7 +179,8 @@ class Candidate:
     Attributes:
         text: the visible text parts joined; None when there is none.
         thoughts: the text of the parts marked `thought`, joined; None when there is none.
-        parts: the parts as JSON text (snake_case as received is kept as is) when they are not just plain text, else None.
+        parts: the parts as JSON text (snake_case as received is kept as is) when they are not just plain text, else
+            None.
         safety_ratings: (category, probability, blocked) each.
         citation_sources: (start_index, end_index, uri, license) each.
         grounding_metadata: JSON text, None when absent.

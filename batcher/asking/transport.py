@@ -84,6 +84,7 @@ class Door:
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect_s, sock_read=None),
             trust_env=self._target.trust_env,
+            headers=self._headers,  # of the session: those of a request are copied one by one
             skip_auto_headers=("User-Agent", "Accept"),
         )
         self._sweeping = asyncio.create_task(self._sweep())
@@ -100,6 +101,7 @@ class Door:
         if key.encode() == self._secret:
             return False
         self._use_key(key)
+        self._session.headers.update(self._headers)
         return True
 
     async def post(self, request: Request) -> Reply | NoReply:
@@ -111,7 +113,7 @@ class Door:
         flight = self._flights[task] = _Flight(started + self._timeouts.first_byte_s)
         try:
             response = await self._session.post(
-                self._url(request.model), data=request.body, headers=self._headers, allow_redirects=False
+                self._url(request.model), data=request.body, allow_redirects=False
             )
             flight.head_at = clock()
             flight.due_s = min(started + self._timeouts.total_s, flight.head_at + self._timeouts.body_s)

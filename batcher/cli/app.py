@@ -7,6 +7,7 @@ import importlib
 import importlib.metadata
 import json
 import os
+import resource
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -100,8 +101,15 @@ def app() -> None:
 def main() -> NoReturn:
     """Run the command line and leave with its exit code."""
     argv = sys.argv[1:]
+    no_core()
     sys.excepthook = _in_full if "--debug" in argv else _one_line
     sys.exit(call(argv))
+
+
+def no_core() -> None:
+    """Let no crash of this process, or of one it starts, write its memory to a file: the key is in it."""
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, most))
 
 
 def call(argv: Sequence[str], *, obj: object = None) -> int:

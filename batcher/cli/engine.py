@@ -52,8 +52,8 @@ class Engine(Protocol):
         """Say how far a run is, whoever runs it."""
         ...
 
-    def last(self, out: Path, n: int) -> Sequence[Mapping[str, Any]]:
-        """Read the last answers of a run, newest last."""
+    def last(self, out: Path, n: int, *, failed: bool) -> Sequence[Mapping[str, Any]]:
+        """Read the last rows of a run, newest last; with `failed`, of those that did not end well."""
         ...
 
 
@@ -86,11 +86,11 @@ class LocalEngine:
 
         return read_status(out)
 
-    def last(self, out: Path, n: int) -> Sequence[Mapping[str, Any]]:
+    def last(self, out: Path, n: int, *, failed: bool) -> Sequence[Mapping[str, Any]]:
         """See `Engine.last`."""
         from batcher.engine.status import read_last  # noqa: PLC0415
 
-        return read_last(out, n)
+        return read_last(out, n, failed=failed)
 
 
 def _typed() -> str:

@@ -10,11 +10,8 @@ import click
 
 from batcher.cli.engine import engine_of
 from batcher.cli.say import voice, voice_options, width
-from batcher.records import Status
 from batcher.reports.rows import row_lines
 from batcher.reports.status import status_json, status_lines
-
-_LOOKED_THROUGH = 50_000  # rows from the end: prompts and answers of more would not fit every memory
 
 
 @click.command(short_help="How far a run is.")
@@ -36,9 +33,7 @@ def status(ctx: click.Context, /, out: Path, **given: Any) -> int:
 @click.pass_context
 def show(ctx: click.Context, /, out: Path, count: int, *, failed: bool, **given: Any) -> int:
     """Print the last prompts with their answers, tokens and cost."""
-    rows = engine_of(ctx).last(out, _LOOKED_THROUGH if failed else count)
-    if failed:
-        rows = [row for row in rows if row.get("status") != Status.OK][-count:]
+    rows = engine_of(ctx).last(out, count, failed=failed)
     lines = [line for row in rows for line in (*row_lines(row, width=width()), "")][:-1]
     voice(given).result(lines or ["no such rows"], {"rows": list(rows)})
     return 0

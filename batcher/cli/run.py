@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import click
 
 from batcher.cli.engine import Watch, engine_of
-from batcher.cli.say import TYPED, Voice, voice, voice_options
+from batcher.cli.say import TYPED, Voice, voice, voice_options, width
 from batcher.engine.progress import Summary
 from batcher.errors import Exit
 from batcher.job.complaints import shown
@@ -143,7 +144,7 @@ def retry(ctx: click.Context, /, out: Path, statuses: tuple[str, ...], sets: tup
 
 def watch(said: Voice) -> Watch:
     """Let a voice tell how a run goes."""
-    return Watch(show=ProgressPrinter(said.narrate), log=said.narrate)
+    return Watch(show=ProgressPrinter(said.narrate, width=width(sys.stderr)), log=said.narrate)
 
 
 def close(ctx: click.Context, said: Voice, summary: Summary) -> Exit:

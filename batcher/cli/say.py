@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import click
 
@@ -51,9 +51,9 @@ class Voice:
                 click.echo(line)
 
 
-def width() -> int:
-    """Give the columns of the terminal behind stdout; 0 when there is none."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+def width(stream: TextIO | None = None) -> int:
+    """Give the columns of the terminal behind a stream, stdout unless given; 0 when there is none."""
+    return shutil.get_terminal_size().columns if (stream or sys.stdout).isatty() else 0
 
 
 def voice_options(verb: Verb) -> Verb:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterator, Mapping
 
+from batcher.datasets.card import card
 from batcher.engine.plan import Plan
 from batcher.engine.progress import Summary, Totals
+from batcher.engine.retry import has_worth_asking
 from batcher.engine.session import Halt, Session
+from batcher.engine.status import write_last
 from batcher.engine.tally import Tally
 from batcher.errors import Exit, StorageError
 from batcher.job.spec import Job
@@ -54,6 +58,7 @@ async def close_run(  # noqa: PLR0913
     totals = await _totals(plan, session, tally, halt, journal)
     finished = halt.why is None
     exit_code = _exit_code(plan.job, totals) if halt.why is None else halt.why.exit_code
+    next_command = await asyncio.to_thread(_next, plan, totals) if finished else command
     summary = Summary(
         verdict=_verdict(totals, plan.tasks, halt),
         exit_code=exit_code,
@@ -66,13 +71,16 @@ async def close_run(  # noqa: PLR0913
         elapsed_s=elapsed_s,
         rows_per_s=tally.finished / elapsed_s if elapsed_s else 0.0,
         limited_by=limited_by,
-        next_command=_next(plan, totals) if finished else command,
-        notes=(*plan.index.notes, *_hints(halt)),
+        next_command=next_command,
+        notes=(*plan.index.notes, *_bills(plan, totals, tally), *_hints(halt)),
     )
     try:
         if tally.sent or tally.finished or not plan.rundir.success.exists():
             _record(plan, summary, finished=finished, failpoints=failpoints)
-        remove(plan.rundir.status)
+        if finished:
+            remove(plan.rundir.status)
+        else:
+            write_last(plan.rundir, session.last)
     except OSError as error:
         if halt.why is None:  # else the disk has spoken already, and that is what the summary says
             raise StorageError(
@@ -84,6 +92,7 @@ async def close_run(  # noqa: PLR0913
 
 def _record(plan: Plan, summary: Summary, *, finished: bool, failpoints: FailPoints) -> None:
     plan.rundir.write_manifest({**plan.manifest, "summary": _as_json(summary)})
+    plan.rundir.write_card(card(plan.manifest, plan.schema.names, summary.totals, summary.verdict))
     if finished:
         failpoints.hit("before-success")
         plan.rundir.mark_success()
@@ -113,7 +122,7 @@ def _tolerated(job: Job, tasks: int) -> float:
 def _verdict(totals: Totals, tasks: int, halt: Halt) -> str:
     if halt.why is not None:
         safe = f"{totals.done:,} of {tasks:,} answers are safe on disk"
-        return f"{halt.why.message}; {safe}"
+        return f"{halt.why.message.rstrip(' .')}; {safe}"
     ok = totals.by_status.get(Status.OK, 0)
     others = [f"{count:,} {status}" for status, count in totals.by_status.items() if status is not Status.OK]
     return ", ".join([f"done: {ok:,} of {tasks:,} ok", *others])
@@ -123,9 +132,35 @@ def _hints(halt: Halt) -> tuple[str, ...]:
     return (halt.why.hint,) if halt.why is not None and halt.why.hint else ()
 
 
+def _bills(plan: Plan, totals: Totals, tally: Tally) -> Iterator[str]:
+    """What the cost of this run leaves out."""
+    if totals.unpriced:
+        models = ", ".join(sorted(tally.unpriced_models)) or _model_of(plan)
+        yield (
+            f"price unknown for {models} ({_counted(totals.unpriced, 'answer')}):"
+            " cost_usd is null there, the total is a lower bound"
+        )
+    if totals.maybe_billed:
+        yield (
+            f"{_counted(totals.maybe_billed, 'request')} may have been billed though no answer arrived:"
+            " not in the cost; attempts/ has the most they can come to"
+        )
+
+
+def _model_of(plan: Plan) -> str:
+    return "some models" if "model" in plan.job.prompt.overrides else plan.job.model.removeprefix("models/")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def _next(plan: Plan, totals: Totals) -> str:
-    verb = "retry" if totals.by_status.get(Status.FAILED) else "show"
-    return f"batcher {verb} {plan.rundir.out}"
+    """What to type after a finished run; `retry` only where it can help, which reads columns of the parts."""
+    out = shlex.quote(str(plan.rundir.out))
+    if not totals.by_status.get(Status.FAILED):
+        return f"batcher show {out}"
+    return f"batcher retry {out}" if has_worth_asking(plan) else f"batcher show {out} --failed"
 
 
 def _as_json(summary: Summary) -> dict[str, object]:

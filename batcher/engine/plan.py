@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
+from batcher.datasets.card import card
 from batcher.errors import PlanChanged, StorageError
 from batcher.job.fingerprint import differences, fingerprint
 from batcher.job.spec import Job
@@ -67,7 +68,12 @@ class Plan:
 
     def lane(self, model: str) -> str:
         """The quota owner of a model: quotas belong to (project, model), not to a key."""
-        return f"{self.terms.endpoint} {self.terms.project} {model}"
+        return lane_of(self.terms.endpoint, self.terms.project, model)
+
+
+def lane_of(endpoint: str, project: str, model: str) -> str:
+    """A quota owner in one line, as messages name it; most runs have no project."""
+    return " ".join(filter(None, (endpoint, project, model)))
 
 
 def block_rows(job: Job) -> int:
@@ -160,6 +166,7 @@ def _new_plan(  # noqa: PLR0913
         stale.unlink()
     save_index(index, rundir.index)
     rates.write(rundir.prices)
+    rundir.write_card(card(manifest, plan.schema.names, None, None))
     write_anchor(rundir, plan.schema, plan.blocks, plan.terms.run_id)
     rundir.journal.touch()  # before the manifest: where that is and the journal is not, the state is gone
     sync_folder(rundir.state)

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from batcher.engine.plan import Plan
@@ -18,6 +20,9 @@ from batcher.records import Status
 from batcher.store.blocks import BlockRow, State, read_asked, read_blocks, reopen_block
 from batcher.store.failpoints import FailPoints
 from batcher.store.journal import Journal
+
+_HOPELESS = ("bad_input", "bad_template", "too_large")
+"""Kinds of rows that were never sent: the same input and the same template make them again."""
 
 
 async def reopen(  # noqa: PLR0913
@@ -62,6 +67,16 @@ async def standing(plan: Plan, rows: Mapping[int, BlockRow], journal: Journal) -
         kept = Counter(status for task, status in pairs if task not in asked)
         found[no] = replace(row, totals=replace(row.totals, by_status=dict(kept)))
     return found
+
+
+def has_worth_asking(plan: Plan) -> bool:
+    """Whether any failed row of a finished run could end otherwise when it is asked again."""
+    worth = (pc.field("status") == str(Status.FAILED)) & ~pc.field("error_kind").isin(list(_HOPELESS))
+    try:
+        parts = ds.dataset([str(part) for part in plan.rundir.parts()], schema=plan.schema, format="parquet")
+        return bool(parts.scanner(columns=["task"], filter=worth).head(1).num_rows)
+    except (OSError, pa.ArrowException) as error:
+        raise StorageError(f"{plan.rundir.data}: not the parts of a run: {error}") from error
 
 
 def _statuses(part: Path) -> list[tuple[int, Status]]:

@@ -6,7 +6,7 @@ import asyncio
 import shutil
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from batcher.asking.ask import Asker, Drained, Ending, OpenTask
@@ -23,9 +23,9 @@ from batcher.store.blocks import BlockRow, State
 from batcher.store.journal import Journal
 
 MOST_FROZEN = 4
-AGREE = (
-    3  # so many different rows must be refused, with no answer in between, before it is believed to concern them all
-)
+AGREE = 3
+"""So many different rows must be refused, with no answer in between, before it is believed to concern them all."""
+MOST_REFUSED = 64  # rows that were refused while others were served, and may yet turn out to have been the first of all
 HURRY_S = 1.5
 _MAX_JOURNAL = 8 << 30
 
@@ -88,7 +88,7 @@ class Session:
         self._fits = asyncio.Event()
         self._unsealed = sum(1 for block in plan.index.blocks if not _is_sealed(rows.get(block.no)))
         self._open: dict[asyncio.Task[None], OpenTask] = {}
-        self._refused: list[tuple[Ending, Work]] = []
+        self._refused: deque[tuple[Ending, Work]] = deque()
         self._agreeing = 0  # refusals that may concern all rows, since the last answer
         self._kept_slots: list[Permit] = []
         self._bug: BaseException | None = None
@@ -217,6 +217,8 @@ class Session:
                 self._gate.free(ending.turn.permit)
                 ending = ending._replace(outcome=await self._asker.give_up(ending))
             self._ended(ending, work)
+            if len(self._refused) > MOST_REFUSED and self._halt.why is None:
+                await self._fail_oldest()
         except Drained:
             return
         except BatcherError as error:
@@ -252,7 +254,7 @@ class Session:
 
         Until an answer shows otherwise its slot stays taken: a refused key costs no more requests than there are slots.
         """
-        self._refused.append((ending, work))
+        self._refused.append((_lean(ending), work))
         self._kept_slots.append(ending.turn.permit)
         self._agreeing += 1
         if self._agreeing >= AGREE or not (self._tally.answered or self._asker.in_flight):
@@ -283,10 +285,15 @@ class Session:
         if self._refused and not self._tally.answered:
             self._halt.stop(EndpointRefused(self._said(self._refused[0][0])))
             return
-        for ending, work in self._refused:
-            outcome = await self._asker.give_up(ending)
-            self._tally.outcome(outcome, self._now())
-            self._one_less(work)
+        while self._refused:
+            await self._fail_oldest()
+
+    async def _fail_oldest(self) -> None:
+        """The row that was refused first becomes a failed row: answers that came since show that it stands alone."""
+        ending, work = self._refused.popleft()
+        outcome = await self._asker.give_up(ending)
+        self._tally.outcome(outcome, self._now())
+        self._one_less(work)
 
     def _count_ended(self, chunk: Chunk) -> None:
         for outcome in chunk.ended:
@@ -353,3 +360,12 @@ class Session:
 
 def _is_sealed(row: BlockRow | None) -> bool:
     return row is not None and row.state is State.SEALED
+
+
+def _lean(ending: Ending) -> Ending:
+    """An ending without the prompt and the reply, which may be big: what is left is what its outcome needs."""
+    request = ending.task.request._replace(body=b"", prompt=None)
+    attempt = ending.turn.attempt._replace(body=b"")
+    return ending._replace(
+        task=replace(ending.task, request=request), turn=ending.turn._replace(attempt=attempt, answer=None)
+    )

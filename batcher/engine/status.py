@@ -75,6 +75,12 @@ def write_status(rundir: RunDir, snapshot: Snapshot, last: Iterable[Ending], com
         write_whole(rundir.status, orjson.dumps(content), sync=False)
 
 
+def write_last(rundir: RunDir, last: Iterable[Ending]) -> None:
+    """Leave the last answers for `show` when a session stops: most of them are in no part yet."""
+    with contextlib.suppress(OSError):
+        write_whole(rundir.status, orjson.dumps({"ended": True, "last": [_shown(ending) for ending in last]}))
+
+
 def read_status(out: Path) -> RunStatus:
     """Read how far a run is, running or not.
 
@@ -83,8 +89,9 @@ def read_status(out: Path) -> RunStatus:
     """
     rundir, manifest = _opened(out)
     owner = lock_owner(rundir.lock)
-    live = _live(rundir)
-    # An orderly end removes what the process said last, so where that still is, run.json is about a session before it.
+    found = _live(rundir)
+    # An orderly end takes back what the process said, so where that still is, run.json is about a session before it.
+    live = None if found and found.get("ended") else found
     summary = manifest.get("summary") if owner is None and live is None else None
     said = live or {}
     running = owner is not None
@@ -120,7 +127,7 @@ def read_job(out: Path) -> Job:
 
 
 def read_last(out: Path, n: int, *, failed: bool = False) -> list[dict[str, Any]]:
-    """The last `n` rows, newest last: what the running process says, before that the last rows of the last parts.
+    """The last `n` rows, newest last: what the last session told of, before that the last rows of the last parts.
 
     Args:
         out: a run directory.
@@ -132,8 +139,7 @@ def read_last(out: Path, n: int, *, failed: bool = False) -> list[dict[str, Any]
         StorageError: a part is damaged.
     """
     rundir, _ = _opened(out)
-    live = _live(rundir) if lock_owner(rundir.lock) is not None else None
-    rows = [row for row in (live or {}).get("last", ()) if not failed or row["status"] != Status.OK][-n:]
+    rows = [row for row in (_live(rundir) or {}).get("last", ()) if not failed or row["status"] != Status.OK][-n:]
     told = [row["task"] for row in rows]
     for part in reversed(rundir.parts()):
         if len(rows) >= n:

@@ -7,11 +7,14 @@ from decimal import Decimal
 
 from batcher.asking.ask import Turn
 from batcher.engine.fresh import Fresh
+from batcher.gemini.refusal import OK, status_of
 from batcher.money.totals import Tokens, Totals
-from batcher.records import Answer, Billed, Outcome, Status
+from batcher.records import Answer, Billed, Kind, Outcome, Status
 from batcher.store.columns import Read, Terms, priced_attempt
 
 _WINDOW_S = 10.0
+_USABLE = frozenset({Status.OK, Status.TRUNCATED})  # as the parts' own sums have it; a test compares the two
+_MOST_NAMED = 3
 
 
 class Tally:
@@ -21,6 +24,10 @@ class Tally:
         before: what earlier sessions of the run had.
         terms: the run's rate card and tier.
         fresh: keeps what was read and priced here for the seal.
+
+    Attributes:
+        sent: requests of this session.
+        unpriced_models: a few of the models whose answers have no known price.
     """
 
     def __init__(self, before: Totals, terms: Terms, fresh: Fresh | None = None) -> None:
@@ -33,6 +40,7 @@ class Tally:
         self._throttled = 0
         self._maybe = 0
         self._unpriced = 0
+        self.unpriced_models: set[str] = set()
         self._input = self._output = self._cached = self._thinking = 0
         self._cost = self._wasted = Decimal(0)
 
@@ -45,18 +53,22 @@ class Tally:
         read = priced_attempt(attempt, turn.answer or Answer(), self._terms)
         self._fresh.read(read)
         if attempt.billed is Billed.YES:
-            self._bill(read)
+            self._bill(read, wasted=_is_wasted(turn))
         elif attempt.billed is Billed.MAYBE:
             self._maybe += 1
 
-    def _bill(self, read: Read) -> None:
+    def _bill(self, read: Read, *, wasted: bool) -> None:
         priced = read.priced
         if priced is None:
             return
         if priced.cost_usd is None:
             self._unpriced += 1
+            if len(self.unpriced_models) < _MOST_NAMED:
+                self.unpriced_models.add(read.attempt.model)
         else:
             self._cost += priced.cost_usd
+            if wasted:
+                self._wasted += priced.cost_usd
         tokens = read.buckets
         self._input += tokens.billed_input
         self._output += tokens.billed_output
@@ -76,10 +88,10 @@ class Tally:
                 self._finished.popleft()
 
     def rate_per_s(self, now_s: float, since_s: float) -> float:
-        """Tasks finished a second over the last ten, of whole seconds where there are any."""
-        span = min(_WINDOW_S, max(now_s - since_s, 0.1))
-        recent = sum(count for second, count in self._finished if second >= now_s - span)
-        return recent / span
+        """Tasks finished a second, over the last ten whole seconds and the one that has begun; or since `since_s`."""
+        oldest = int(now_s) - _WINDOW_S
+        recent = sum(count for second, count in self._finished if second >= oldest)
+        return recent / max(now_s - max(since_s, oldest), 0.1)
 
     @property
     def finished(self) -> int:
@@ -104,3 +116,10 @@ class Tally:
             maybe_billed=self._maybe,
         )
         return self._before + mine
+
+
+def _is_wasted(turn: Turn) -> bool:
+    """Whether a billed reply is paid for in vain: it is no answer to use, or the task is asked again after it."""
+    if turn.verdict is OK:  # nearly every reply
+        return False
+    return turn.verdict.kind is not Kind.OK or status_of(turn.verdict, turn.answer) not in _USABLE

@@ -1,7 +1,7 @@
 """What may a job say? One frozen `Job`; its JSON Schema is what editors complete from.
 
-Names of generation settings, tools and safety settings are the Gemini API's own snake_case names; the rest are the design's words.
-Every unit is in the name. Unknown keys are refused: a misspelt setting must not cost a night.
+Names of generation settings, tools and safety settings are the Gemini API's own snake_case names; the rest are the
+design's words. Every unit is in the name. Unknown keys are refused: a misspelt setting must not cost a night.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class Input(_Section):
     """`[input]`: where the rows come from."""
 
     files: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Files, folders or globs, in this order; relative to the job file. `pypi:PACKAGE==VERSION/path/in/package` reads a file of an installed package."""
+    """Files, folders or globs, in this order; relative to the job file. `pypi:PACKAGE==VERSION/path/in/package` reads
+    a file of an installed package."""
     sha256: str | None = None
     """Expected SHA-256 of a single input file as it lies on disk; anything else is refused."""
     format: InputFormat = InputFormat.AUTO
@@ -65,7 +66,8 @@ class Prompt(_Section):
     system_file: str | None = None
     """The system instruction in a file of its own."""
     overrides: dict[str, str] = Field(default_factory=dict)
-    """Setting -> column: the row's own value of a generation setting (`temperature = "temp"`) or of `model`; null in the column keeps the job's."""
+    """Setting -> column: the row's own value of a generation setting (`temperature = "temp"`) or of `model`; null in
+    the column keeps the job's."""
 
 
 class Generation(_Section):
@@ -207,8 +209,8 @@ class Run(_Section):
 class Job(_Section):
     """What the user wants, whole.
 
-    Identity: everything that can change an answer or the meaning of a column is part of `job/fingerprint.py`'s hash; limits, retry,
-    timeouts, keys and tolerance are not, so that they may change between two runs of the same directory.
+    Identity: everything that can change an answer or the meaning of a column is part of `job/fingerprint.py`'s hash;
+    limits, retry, timeouts, keys and tolerance are not, so that they may change between two runs of the same directory.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]

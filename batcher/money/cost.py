@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from decimal import Context, Decimal, Inexact
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from batcher.money.usage import Buckets, buckets
 from batcher.records import Usage
@@ -64,8 +64,7 @@ class TierSource(StrEnum):
     DEFAULT = "default"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Priced:
+class Priced(NamedTuple):
     """One reply, priced.
 
     Attributes:

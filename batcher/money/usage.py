@@ -7,13 +7,13 @@ billed as input; thoughts are beside the candidates and billed as output, except
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from batcher.records import Usage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Buckets:
+class Buckets(NamedTuple):
     """Billed tokens of one or more replies. No token is in two buckets, so their sum is what was billed.
 
     Only the modalities that some current model prices apart have a bucket of their own; text, documents, pictures and
@@ -49,7 +49,7 @@ class Buckets:
         """Output tokens on the bill."""
         return self.visible_output + self.thinking + self.image_output + self.video_output
 
-    def __add__(self, other: Buckets) -> Buckets:
+    def __add__(self, other: Buckets) -> Buckets:  # type: ignore[override]  # a sum of bills, not a longer tuple
         return Buckets(
             fresh_input=self.fresh_input + other.fresh_input,
             cached_input=self.cached_input + other.cached_input,
@@ -122,8 +122,7 @@ def _with_audio(plain: Buckets, usage: Usage, *, prompt: int) -> Buckets:
     # Cache details are often missing; cached tokens that do not fit into the rest of the prompt were audio for sure.
     cached = max(said_cached, plain.cached_input - (prompt - in_prompt))
     fresh = min(plain.fresh_input, in_prompt - cached + in_tools)
-    return replace(
-        plain,
+    return plain._replace(
         fresh_input=plain.fresh_input - fresh,
         audio_fresh_input=fresh,
         cached_input=plain.cached_input - cached,
@@ -134,7 +133,7 @@ def _with_audio(plain: Buckets, usage: Usage, *, prompt: int) -> Buckets:
 def _with_pictures(plain: Buckets, details: Mapping[str, int]) -> Buckets:
     image = _detail(details, _IMAGE, at_most=plain.visible_output)
     video = _detail(details, _VIDEO, at_most=plain.visible_output - image)
-    return replace(plain, visible_output=plain.visible_output - image - video, image_output=image, video_output=video)
+    return plain._replace(visible_output=plain.visible_output - image - video, image_output=image, video_output=video)
 
 
 def _detail(details: Mapping[str, int], modality: str, *, at_most: int) -> int:

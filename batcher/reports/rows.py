@@ -22,15 +22,15 @@ def row_lines(row: Mapping[str, Any], *, width: int = 0) -> list[str]:
         width: columns of the terminal, to break long lines between words; 0 leaves them whole.
     """
     facts = [str(row.get("status") or "open")]
-    if row.get("input_tokens") is not None or row.get("output_tokens") is not None:
+    if row.get("input_tokens") or row.get("output_tokens"):
         facts.append(f"{row.get('input_tokens') or 0:,} in, {row.get('output_tokens') or 0:,} out")
-    if row.get("cost_usd") is not None:
+    if row.get("cost_usd"):
         facts.append(dollars(Decimal(str(row["cost_usd"]))))
     name = plain(str(row.get("id") or "row")).replace("\n", " ")
     head = f"{name}  {' · '.join(facts)}"
     answer = row.get("response")
     if not answer:
-        answer = " ".join(filter(None, (row.get("error_kind"), row.get("error_message")))) or row.get("finish_reason")
+        answer = ": ".join(filter(None, (row.get("error_kind"), row.get("error_message")))) or row.get("finish_reason")
     return [head, *_indented("> ", row.get("prompt"), width), *_indented("  ", answer, width)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -22,32 +22,35 @@ class ProgressPrinter:
 
     Args:
         write: takes one line without its end.
+        width: columns of the terminal; a longer line gives up what it can. 0: there is none.
     """
 
-    def __init__(self, write: Callable[[str], None]) -> None:
+    def __init__(self, write: Callable[[str], None], *, width: int = 0) -> None:
         self._write = write
+        self._width = width
         self._said: Snapshot | None = None
 
     def __call__(self, snapshot: Snapshot) -> None:
         """Look at the run; say it, or stay silent."""
-        line = next_line(self._said, snapshot)
+        line = next_line(self._said, snapshot, width=self._width)
         if line is not None:
             self._said = snapshot
             self._write(line)
 
 
-def next_line(previous: Snapshot | None, snapshot: Snapshot) -> str | None:
+def next_line(previous: Snapshot | None, snapshot: Snapshot, *, width: int = 0) -> str | None:
     """Give the line to print now, or None when it would say nothing new.
 
     Args:
         previous: the snapshot of the last line printed; None before the first.
         snapshot: the run now.
+        width: columns it should fit; 0 for any.
     """
     if previous is None or previous.phase is not snapshot.phase:
-        return _opening(previous, snapshot)
+        return _opening(previous, snapshot, width)
     further = snapshot.phase is Phase.ASKING and _step(snapshot) > _step(previous)
     if further or snapshot.elapsed_s - previous.elapsed_s >= _LINE_EVERY_S:
-        return _progress(snapshot)
+        return _progress(snapshot, width)
     return None
 
 
@@ -63,7 +66,7 @@ def summary_lines(summary: Summary) -> list[str]:
     ]
     lines = [summary.verdict, ""]
     lines += [entry(label, text) for label, text in table]
-    lines += ["", *(f"note: {note}" for note in _notes(summary))] if _notes(summary) else []
+    lines += ["", *(f"note: {note}" for note in summary.notes)] if summary.notes else []
     return [*lines, "", entry("next", summary.next_command)]
 
 
@@ -149,7 +152,7 @@ def cost(totals: Totals) -> str:
     return f"{said} · {dollars(totals.wasted_usd)} of it wasted" if totals.wasted_usd else said
 
 
-def _opening(previous: Snapshot | None, snapshot: Snapshot) -> str | None:
+def _opening(previous: Snapshot | None, snapshot: Snapshot, width: int) -> str | None:
     done = snapshot.totals.done
     if snapshot.phase is Phase.PLANNING:
         return "reading the input"
@@ -162,10 +165,10 @@ def _opening(previous: Snapshot | None, snapshot: Snapshot) -> str | None:
         return f"stopping: waiting for {left} in flight" if snapshot.in_flight else "stopping"
     if snapshot.done_before:
         return f"continuing: {done:,} of {snapshot.tasks:,} done before"
-    return f"asking {snapshot.tasks:,}" if not done else _progress(snapshot)
+    return f"asking {snapshot.tasks:,}" if not done else _progress(snapshot, width)
 
 
-def _progress(snapshot: Snapshot) -> str:
+def _progress(snapshot: Snapshot, width: int) -> str:
     if snapshot.phase is Phase.PLANNING:
         return f"reading the input: {_count(snapshot.tasks, 'row')} so far"
     totals = snapshot.totals
@@ -178,9 +181,18 @@ def _progress(snapshot: Snapshot) -> str:
     if snapshot.eta_s is not None and totals.done < snapshot.tasks:
         # A guess has no tenths, and without them the line of a small run fits 80 columns.
         said.append(f"{duration(snapshot.eta_s) if snapshot.eta_s >= 60 else f'{math.ceil(snapshot.eta_s)} s'} left")
-    if snapshot.limited_by:
-        said.append(f"limited by {snapshot.limited_by}")
-    return " · ".join(said)
+    if not snapshot.limited_by:
+        return " · ".join(said)
+    limit = _limit(snapshot.limited_by)
+    whole, shorter = " · ".join([*said, f"limited by {limit}"]), " · ".join([*said, limit])
+    if not width or len(whole) <= width:
+        return whole
+    return shorter if len(shorter) <= width else " · ".join(said)
+
+
+def _limit(name: str) -> str:
+    """Name what holds a run back, as a person would who does not know our parts."""
+    return "rows waiting to be asked again" if name == "open tasks" else name
 
 
 def _step(snapshot: Snapshot) -> int:
@@ -226,7 +238,7 @@ def _time(summary: Summary) -> str:
     if summary.rows_per_s:
         said.append(_rate(summary.rows_per_s))
     if summary.sent:
-        said += [f"limited by {summary.limited_by}"] if summary.limited_by else []
+        said += [f"limited by {_limit(summary.limited_by)}"] if summary.limited_by else []
     return " · ".join(said)
 
 
@@ -235,12 +247,6 @@ def _rate(rows_per_s: float) -> str:
     if rows_per_s >= 100:
         return f"{rows_per_s:,.0f} rows/s"
     return f"{rows_per_s:.1f} rows/s" if rows_per_s >= 1 else f"{rows_per_s * 60:.1f} rows/min"
-
-
-def _notes(summary: Summary) -> Sequence[str]:
-    maybe = summary.totals.maybe_billed
-    billed = f"{_count(maybe, 'request')} may have been billed though no answer arrived" if maybe else ""
-    return [*summary.notes, *filter(None, [billed])]
 
 
 def _price_unknown(totals: Totals) -> bool:

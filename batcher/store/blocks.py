@@ -1,4 +1,4 @@
-"""Which state is a block in, and what has the journal of it? Functions for `Journal.call`: they run on the writer thread.
+"""Which state is a block in, and what has the journal of it? Functions for `Journal.call`, on the writer thread.
 
 (absent) → OPEN → FROZEN → SEALED → OPEN (generation + 1, by a retry) → …
 """
@@ -18,19 +18,6 @@ from batcher.store.failpoints import FailPoints
 from batcher.store.frames import pack_attempt, unpack_attempt, unpack_outcome
 
 CLEAR_TASKS = 256  # deleted a commit, so that answers never wait long behind a seal
-
-
-# As `gemini/refusal.py` judges them: no try was had, so none is used up, in this session or in the next.
-_UNCOUNTED = frozenset(
-    kind.value
-    for kind in (
-        NoReplyKind.DNS,
-        NoReplyKind.REFUSED,
-        NoReplyKind.CONNECT_TIMEOUT,
-        NoReplyKind.TLS_HANDSHAKE,
-        NoReplyKind.STALE,
-    )
-)
 
 
 class State(enum.StrEnum):
@@ -141,11 +128,31 @@ def read_begun(first: int, stop: int) -> Callable[[sqlite3.Connection], dict[int
         for task, n, record in rows:
             before = begun.get(task, Begun(attempts=0, counted=0))
             attempt = unpack_attempt(task, n, record)
-            counted = attempt.verdict is Kind.RETRY and attempt.reason not in _UNCOUNTED
-            begun[task] = Begun(attempts=n, counted=before.counted + counted)
+            begun[task] = Begun(attempts=n, counted=before.counted + _counted(attempt))
         return begun
 
     return work
+
+
+def _counted(attempt: Attempt) -> bool:
+    """Whether it used up a try, as `gemini/refusal.py` judged it: a request that never reached the server did not."""
+    untried = attempt.http_status is None and (attempt.billed is Billed.NO or attempt.reason == NoReplyKind.STALE.value)
+    return attempt.verdict is Kind.RETRY and not untried
+
+
+def read_sent(since_us: int) -> Callable[[sqlite3.Connection], list[tuple[int, str]]]:
+    """(task, model) of each attempt since then that may have reached the server; a lost one's model is empty."""
+
+    def work(connection: sqlite3.Connection) -> list[tuple[int, str]]:
+        rows = connection.execute("select task, n, record from attempt order by task, n")
+        tried = (unpack_attempt(*row) for row in rows)
+        return [(a.task, a.model) for a in tried if a.started_at >= since_us and _reached(a)]
+
+    return work
+
+
+def _reached(attempt: Attempt) -> bool:
+    return attempt.http_status is not None or attempt.billed is not Billed.NO
 
 
 def read_answers(first: int, stop: int) -> Callable[[sqlite3.Connection], tuple[list[Outcome], list[list[Attempt]]]]:
@@ -196,7 +203,7 @@ def forget_asked(no: int) -> Callable[[sqlite3.Connection], None]:
 
 
 def recover_lost(connection: sqlite3.Connection) -> int:
-    """Turn every admitted attempt without a record into a `lost` one, maybe billed at its reserve; how many there were.
+    """Turn every admitted attempt without a record into a `lost` one, maybe billed at its reserve; count them.
 
     Nobody knows whether they reached the server: the process died between the send and the journal.
     """
@@ -232,11 +239,12 @@ def _lost(task: int, n: int, reserve_input: int, reserve_output: int, at: int) -
 
 
 def withdraw_unsent(in_flight: frozenset[tuple[int, int]]) -> Callable[[sqlite3.Connection], None]:
-    """Before a clean end: forget admissions that were never sent; keep those of (task, n) still in flight, left behind on purpose."""
+    """Before a clean end: forget admissions that were never sent; those of (task, n) left in flight on purpose stay."""
 
     def work(connection: sqlite3.Connection) -> None:
         rows = connection.execute(
-            "select a.task, a.n from admitted a left join attempt t on t.task = a.task and t.n = a.n where t.task is null"
+            "select a.task, a.n from admitted a"
+            " left join attempt t on t.task = a.task and t.n = a.n where t.task is null"
         ).fetchall()
         unsent = [row for row in rows if row not in in_flight]
         connection.execute("begin immediate")

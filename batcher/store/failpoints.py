@@ -1,6 +1,7 @@
 """Where may a test kill the process? Named points on every arrow of the storage protocol.
 
-`BATCHER_FAILPOINT=name` dies by SIGKILL the first time the point is reached; `name:3` the third time. Several are separated by commas.
+`BATCHER_FAILPOINT=name` dies by SIGKILL the first time the point is reached; `name:3` the third time. Several are
+separated by commas.
 """
 
 from __future__ import annotations

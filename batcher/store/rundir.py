@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import fcntl
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +66,11 @@ class RunDir:
         return self.out / "prices.json"
 
     @property
+    def readme(self) -> Path:
+        """The dataset card."""
+        return self.out / "README.md"
+
+    @property
     def success(self) -> Path:
         """Present only when every task has an outcome."""
         return self.out / "_SUCCESS"
@@ -110,14 +117,17 @@ class RunDir:
         """The ledger file of one block and generation."""
         return self.attempts / f"attempts-{no:05d}-g{generation}.parquet"
 
-    def make(self) -> None:
-        """Make the folders.
+    def make(self) -> tuple[Path, ...]:
+        """Make the folders; return those that were not there, outermost first, for `unmake`.
 
         Raises:
             StorageError: the output cannot be written.
         """
         os.umask(os.umask(0o022) | 0o022)
+        own = (self.data, self.attempts, self.tmp, self.state)
+        wanted = sorted({folder for path in own for folder in (path, *path.parents)}, key=lambda path: len(path.parts))
         try:
+            new = tuple(folder for folder in wanted if not folder.exists())
             for folder in (self.data, self.attempts, self.tmp):
                 folder.mkdir(parents=True, exist_ok=True)
             self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -127,6 +137,16 @@ class RunDir:
             raise StorageError(
                 f"{self.out}: cannot be written: {error.strerror}", hint="name another folder with -o"
             ) from error
+        return new
+
+    def unmake(self, made: tuple[Path, ...]) -> None:
+        """Take away what `make` made, when nothing came of it; the folders around the run's own only when empty."""
+        for folder in reversed(made):
+            if folder in (self.data, self.attempts, self.tmp, self.state):
+                shutil.rmtree(folder, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):  # something else is in it by now
+                    folder.rmdir()
 
     def clear_tmp(self) -> None:
         """Drop what an earlier session was building."""
@@ -164,6 +184,10 @@ class RunDir:
         """Replace run.json."""
         options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
         write_whole(self.manifest, orjson.dumps({"format_version": FORMAT_VERSION, **content}, option=options))
+
+    def write_card(self, text: str) -> None:
+        """Replace README.md. It is for whoever finds the folder; nothing of ours reads it."""
+        write_whole(self.readme, text.encode("utf-8", "replace"))
 
     def mark_success(self) -> None:
         """Put `_SUCCESS` in place, last of all."""

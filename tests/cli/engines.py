@@ -38,8 +38,8 @@ class FakeEngine:
     def status(self, out: Path) -> Any:
         return self.seen
 
-    def last(self, out: Path, n: int) -> Sequence[Mapping[str, Any]]:
-        return self.rows[-n:]
+    def last(self, out: Path, n: int, *, failed: bool) -> Sequence[Mapping[str, Any]]:
+        return [row for row in self.rows if not failed or row["status"] != "ok"][-n:]
 
     def _go(self, watch: Watch) -> Summary:
         if self.error is not None:

@@ -77,6 +77,25 @@ def test_nothing_typed_is_answered_with_help(capsys):
     assert "Usage: batcher" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verb", [["--version"], ["schema"], ["status", "nowhere"]])
+def test_no_crash_leaves_its_memory_in_a_file(verb):
+    """The key would be in it."""
+    code = (
+        "import resource, sys\n"
+        f"sys.argv = ['batcher', *{verb!r}]\n"
+        "_, most = resource.getrlimit(resource.RLIMIT_CORE)\n"
+        "resource.setrlimit(resource.RLIMIT_CORE, (most, most))\n"
+        "from batcher.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print('core', resource.getrlimit(resource.RLIMIT_CORE)[0], file=sys.stderr)\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stderr.splitlines()[-1] == "core 0"
+
+
 def test_version(capsys):
     assert call(["--version"]) == 0
     assert capsys.readouterr().out.startswith("batcher 0.")

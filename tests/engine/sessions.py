@@ -22,6 +22,7 @@ from batcher.engine.retry import reopen, standing
 from batcher.engine.seal import Sealer
 from batcher.engine.session import Halt, Session
 from batcher.engine.tally import Tally
+from batcher.engine.today import used_today
 from batcher.engine.work import WorkList
 from batcher.job.spec import Job
 from batcher.pacing.gate import Gate, Quotas
@@ -110,8 +111,9 @@ async def rigged(
     again: frozenset[Status] | None = None,
     sealer: Any = None,
     remembers_bytes: int = MOST_BYTES,
+    clock: FakeClock | None = None,
 ) -> AsyncIterator[Rig]:
-    loop, clock = asyncio.get_running_loop(), FakeClock()
+    loop, clock = asyncio.get_running_loop(), clock or FakeClock()
     failpoints, halt = FailPoints(), Halt()
     journal = Journal(plan.rundir.journal, failpoints=failpoints)
     try:
@@ -123,7 +125,9 @@ async def rigged(
         rows = await standing(plan, rows, journal)
         fresh = Fresh(keep_body=plan.terms.raw, most_bytes=remembers_bytes)
         tally = Tally(await open_totals(rows, journal), plan.terms, fresh)
-        gate = Gate(quotas or Quotas(), slots=plan.job.limits.concurrency, now=loop.time, wall_us=clock)
+        used = await used_today(plan, rows, journal, now_us=clock())
+        slots = plan.job.limits.concurrency
+        gate = Gate(quotas or Quotas(), slots=slots, now=loop.time, wall_us=clock, used_today=used)
         asker = Asker(
             door=door,
             gate=gate,

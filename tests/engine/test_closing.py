@@ -4,11 +4,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batcher.engine.closing import _exit_code, open_totals
+from batcher.engine.status import read_last, read_status
 from batcher.errors import Exit, RunStopped, StorageError
 from batcher.money.totals import Totals
 from batcher.records import Status
 from tests.builders import a_job
-from tests.engine.sessions import BAD_REQUEST, TROUBLE, echo, planned, prompts, rigged, text_of
+from tests.engine.sessions import BAD_REQUEST, CUT, TROUBLE, echo, planned, prompts, rigged, text_of
 from tests.fakes import ScriptedTransport
 
 
@@ -66,6 +67,91 @@ async def test_a_run_without_failures_leads_to_its_rows(tmp_path):
     async with rigged(plan, ScriptedTransport(echo)) as rig:
         summary = await rig.finish()
     assert (summary.verdict, summary.next_command) == ("done: 3 of 3 ok", f"batcher show {plan.rundir.out}")
+
+
+async def test_a_retry_that_cannot_help_is_not_offered(tmp_path):
+    """Rows that were never sent fail again; one that was sent is worth another try."""
+    out = tmp_path / "out"
+    plan = planned(tmp_path, ["{broken", *prompts(3)])
+    async with rigged(plan, ScriptedTransport(echo)) as rig:
+        summary = await rig.finish()
+    assert (summary.totals.by_status, summary.next_command) == (
+        {Status.OK: 3, Status.FAILED: 1},
+        f"batcher show {out} --failed",
+    )
+    async with rigged(plan, ScriptedTransport([])) as rig:
+        assert (await rig.finish()).next_command == summary.next_command
+
+
+async def test_one_row_worth_asking_among_hopeless_ones_is_enough(tmp_path):
+    plan = planned(tmp_path, ["{broken", *prompts(3)])
+    async with rigged(plan, failing(1)) as rig:
+        summary = await rig.finish()
+    assert summary.next_command == f"batcher retry {plan.rundir.out}"
+
+
+async def test_a_model_without_a_price_is_named(tmp_path):
+    def answer(request):
+        reply = echo(request)
+        return reply._replace(body=orjson.dumps(orjson.loads(reply.body) | {"modelVersion": "nobody-9"}))
+
+    plan = planned(tmp_path, prompts(3), model="nobody-9")
+    async with rigged(plan, ScriptedTransport(answer)) as rig:
+        summary = await rig.finish()
+    said = "price unknown for nobody-9 (3 answers): cost_usd is null there, the total is a lower bound"
+    assert said in summary.notes
+    async with rigged(plan, ScriptedTransport([])) as rig:
+        assert said in (await rig.finish()).notes
+
+
+async def test_what_may_have_been_billed_is_said(tmp_path):
+    seen = []
+
+    def answer(request):
+        seen.append(request)
+        return CUT if len(seen) == 1 else echo(request)
+
+    async with rigged(planned(tmp_path, prompts(3)), ScriptedTransport(answer)) as rig:
+        summary = await rig.finish()
+    (note,) = summary.notes
+    assert note.startswith("1 request may have been billed though no answer arrived: not in the cost")
+
+
+async def test_the_reason_to_stop_ends_without_a_full_stop(tmp_path):
+    async with rigged(planned(tmp_path, prompts(3)), ScriptedTransport(echo)) as rig:
+        rig.halt.stop(RunStopped("the quota is used up."))
+        summary = await rig.finish()
+    assert summary.verdict.startswith("the quota is used up; ")
+
+
+async def test_the_card_tells_how_it_ended(tmp_path):
+    plan = planned(tmp_path, prompts(3))
+    assert "under way" in plan.rundir.readme.read_text()
+    async with rigged(plan, ScriptedTransport(echo)) as rig:
+        summary = await rig.finish()
+    card = plan.rundir.readme.read_text()
+    assert summary.verdict in card
+    assert f"| cost | ${summary.totals.cost_usd:f}".rstrip("0") in card
+
+
+async def test_a_stopped_run_shows_the_answers_that_no_part_has_yet(tmp_path):
+    plan = planned(tmp_path, prompts(6), **{"limits.concurrency": 1})
+    seen = []
+
+    async with rigged(plan, ScriptedTransport(lambda request: seen.append(request) or echo(request))) as rig:
+
+        def stop_after_four(turn):
+            rig.tally.turn(turn)
+            if rig.tally.sent == 4:
+                rig.halt.stop(RunStopped("enough"))
+
+        rig.asker._on_turn = stop_after_four
+        summary = await rig.finish()
+    out = plan.rundir.out
+    assert [row["prompt"] for row in read_last(out, 2)] == ["prompt 2", "prompt 3"]
+    status = read_status(out)
+    assert (status.verdict, status.totals, status.phase) == (summary.verdict, summary.totals, None)
+    assert status.next_command == "batcher run job.toml"
 
 
 async def test_only_a_finished_run_is_a_success(tmp_path):

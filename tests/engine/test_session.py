@@ -1,9 +1,10 @@
 import asyncio
 import sqlite3
 
+import pyarrow.parquet as pq
 import pytest
 
-from batcher.engine.session import MOST_FROZEN, Halt
+from batcher.engine.session import MOST_FROZEN, MOST_REFUSED, Halt
 from batcher.errors import EndpointRefused, Exit, Interrupted, RunStopped, StorageError
 from batcher.money.totals import Totals
 from batcher.pacing.gate import Quotas
@@ -85,6 +86,26 @@ async def test_rows_that_name_a_wrong_model_themselves_fail_alone(tmp_path):
         summary = await rig.finish()
     assert summary.totals.by_status == {Status.OK: 10, Status.FAILED: 20}
     assert len(door.sent) == 30
+
+
+async def test_however_many_rows_are_refused_few_are_kept_in_memory(tmp_path):
+    """And what is kept has neither prompt nor reply."""
+    odd = {f"prompt {n}" for n in range(1, 1000, 2)}
+    door = ScriptedTransport(answers_but(odd, UNKNOWN_MODEL))
+    most = 0
+    async with rigged(planned(tmp_path, prompts(300), **{"limits.concurrency": 1}), door) as rig:
+        running = asyncio.ensure_future(rig.finish())
+        while not running.done():
+            await asyncio.sleep(0)
+            most = max(most, len(rig.session._refused))
+            if rig.session._refused:
+                ending, _ = rig.session._refused[-1]
+                assert (ending.task.request.body, ending.turn.attempt.body, ending.turn.answer) == (b"", b"", None)
+        summary = await running
+    assert MOST_REFUSED <= most <= MOST_REFUSED + 1
+    assert summary.totals.by_status == {Status.OK: 150, Status.FAILED: 150}
+    kinds = pq.read_table(rig.plan.rundir.data, columns=["error_kind"]).column(0).to_pylist()
+    assert kinds == [None, "not_found"] * 150
 
 
 async def test_three_refusals_in_a_row_end_a_run_that_was_served_before(tmp_path):

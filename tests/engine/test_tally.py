@@ -1,12 +1,14 @@
+from dataclasses import replace
 from decimal import Decimal
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from batcher.asking.ask import Turn
 from batcher.engine.tally import Tally
-from batcher.gemini.refusal import OK, judge
+from batcher.gemini.refusal import OK, judge, status_of
 from batcher.gemini.reply import read
 from batcher.money.prices import RateCard
 from batcher.money.totals import Tokens, Totals
@@ -53,6 +55,39 @@ def test_a_session_adds_up_to_what_its_parts_will_say(made):
     assert tally.sent == len(turns)
 
 
+@given(st.lists(replies(), max_size=8))
+def test_what_is_wasted_is_known_as_soon_as_it_is_paid(made):
+    """As the parts say it later, when the task has its outcome."""
+    tally = Tally(Totals(), TERMS)
+    outcomes, asked = [], []
+    for n, reply in enumerate(made):
+        turn = a_turn(reply, task=n)
+        tally.turn(turn)
+        status = status_of(turn.verdict, turn.answer)
+        outcomes.append(an_outcome(task=n, status=status, answered=int(status is not Status.FAILED)))
+        asked.append([read_attempt(turn.attempt, TERMS)])
+    assert tally.totals().wasted_usd == totals_of(outcomes, asked).wasted_usd
+
+
+@pytest.mark.parametrize(
+    ("reason", "wasted"), [("STOP", False), ("MAX_TOKENS", False), ("SAFETY", True), ("MALFORMED_RESPONSE", True)]
+)
+def test_an_answer_nobody_can_use_is_wasted(reason, wasted):
+    tally = Tally(Totals(), TERMS)
+    tally.turn(a_turn(a_reply(finish_reason=reason)))
+    totals = tally.totals()
+    assert totals.cost_usd > 0
+    assert totals.wasted_usd == (totals.cost_usd if wasted else 0)
+
+
+def test_a_billed_attempt_that_is_followed_by_another_is_wasted():
+    tally = Tally(Totals(), TERMS)
+    turn = a_turn(a_reply())
+    tally.turn(turn._replace(verdict=replace(turn.verdict, kind=Kind.RETRY)))
+    tally.turn(turn._replace(attempt=turn.attempt._replace(n=2)))
+    assert tally.totals().wasted_usd == tally.totals().cost_usd / 2
+
+
 def test_it_starts_from_what_earlier_sessions_had():
     before = Totals(
         by_status={Status.OK: 5}, attempts=6, tokens=Tokens(input=10, output=20), cost_usd=Decimal("0.5"), unpriced=1
@@ -91,6 +126,17 @@ def test_a_model_without_a_price_is_counted_and_not_free():
     body = orjson.loads(a_reply().body) | {"modelVersion": "gemini-0-nobody"}
     tally.turn(a_turn(a_reply(), model="gemini-0-nobody", body=orjson.dumps(body)))
     assert tally.totals().unpriced + (tally.totals().cost_usd > 0) == 1
+    assert len(tally.unpriced_models) == tally.totals().unpriced
+
+
+def test_of_many_models_without_a_price_a_few_are_named():
+    tally = Tally(Totals(), TERMS)
+    for n in range(50):
+        body = orjson.loads(a_reply().body) | {"modelVersion": f"nobody-{n}"}
+        reply = a_reply()._replace(body=orjson.dumps(body))
+        tally.turn(a_turn(reply, task=n, model=f"nobody-{n}"))
+    assert tally.totals().unpriced == 50
+    assert 1 <= len(tally.unpriced_models) <= 3
 
 
 def test_only_an_answer_shows_that_the_endpoint_serves_us():
@@ -100,6 +146,16 @@ def test_only_an_answer_shows_that_the_endpoint_serves_us():
     for status in (Status.OK, Status.BLOCKED, Status.TRUNCATED):
         tally.outcome(an_outcome(status=status), 0.0)
     assert (tally.answered, tally.finished) == (3, 4)
+
+
+@given(began=st.floats(0, 1000), seconds=st.floats(0.2, 500), per_second=st.integers(1, 50))
+def test_a_steady_pace_is_told_as_it_is_from_the_first_second_on(began, seconds, per_second):
+    tally = Tally(Totals(), TERMS)
+    for n in range(int(seconds * per_second)):
+        tally.outcome(an_outcome(), began + (n + 1) / per_second)
+    told = tally.rate_per_s(began + seconds, since_s=began)
+    slack = 1.01 / min(seconds, 10)  # one task more or less in the window
+    assert per_second - slack <= told <= per_second + slack
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=50).map(sorted))

@@ -73,7 +73,6 @@ def test_a_run_in_which_much_happened():
         "  output    out/he",
         "",
         "note: the price of gemini-x is not known",
-        "note: 2 requests may have been billed though no answer arrived",
         "",
         "  next      batcher run jobs/he/job.toml",
     ]
@@ -270,3 +269,23 @@ def test_a_hundred_percent_is_said_when_it_is_true(done, tasks):
 
 def test_a_run_that_finished_no_row_has_no_pace():
     assert "  time      12.4 s" in summary_lines(a_summary(rows_per_s=0.0, limited_by=""))
+
+
+@pytest.mark.parametrize("width", [0, 200, 80, 60, 20])
+def test_a_line_gives_up_what_holds_the_run_back_before_it_breaks(width):
+    seen = a_snapshot(50, rate_per_s=1234.5, eta_s=61.0, limited_by="input tokens/min")
+    line = next_line(a_snapshot(0), seen, width=width)
+
+    assert line is not None
+    assert line.startswith(" 50 %  50 of 100 · 1,234 rows/s · 1 min 01 s left")
+    assert line.endswith({0: "limited by input tokens/min", 200: "limited by input tokens/min"}.get(width, "")) or (
+        width in {60, 20} and line.endswith("left")
+    )
+    assert width < 60 or len(line) <= width
+
+
+def test_what_holds_a_run_back_is_said_in_words_that_people_know():
+    line = next_line(a_snapshot(0), a_snapshot(50, limited_by="open tasks"))
+    assert line is not None
+    assert line.endswith("limited by rows waiting to be asked again")
+    assert any("rows waiting to be asked again" in line for line in summary_lines(a_summary(limited_by="open tasks")))

@@ -25,6 +25,7 @@ from batcher.store.blocks import (
     read_blocks,
     read_done,
     read_rest,
+    read_sent,
     read_statuses,
     recover_lost,
     reopen_block,
@@ -143,6 +144,39 @@ def test_a_connection_that_never_opened_does_not_count_after_a_restart_either(ki
     tried(journal, an_attempt(verdict=Kind.RETRY, reason=kind.value, http_status=None, billed=Billed.NO))
 
     assert read_begun(0, 1)(journal) == {0: Begun(attempts=1, counted=0)}
+
+
+@pytest.mark.parametrize(
+    ("http_status", "billed", "reason", "counted"),
+    [
+        (503, Billed.NO, "http_503", 1),
+        (200, Billed.MAYBE, "empty", 1),
+        (None, Billed.MAYBE, "cut_body", 1),
+        (None, Billed.MAYBE, "stale_connection", 0),
+        (None, Billed.NO, "read_timeout", 0),  # nothing had been sent
+    ],
+)
+def test_what_counts_counts_after_a_restart_too(http_status, billed, reason, counted, journal):
+    tried(journal, an_attempt(verdict=Kind.RETRY, reason=reason, http_status=http_status, billed=billed))
+
+    assert read_begun(0, 1)(journal) == {0: Begun(attempts=1, counted=counted)}
+
+
+def test_what_was_sent_since_then_is_what_may_have_reached_the_server(journal):
+    now = 5_000_000
+    tried(
+        journal,
+        an_attempt(task=0, started_at=now - 1),
+        an_attempt(task=1, started_at=now),
+        an_attempt(task=2, started_at=now, http_status=429, billed=Billed.NO),
+        an_attempt(task=3, started_at=now, http_status=None, billed=Billed.NO),
+        an_attempt(task=3, n=2, started_at=now, http_status=None, billed=Billed.MAYBE, model="m"),
+    )
+    journal.execute("insert into admitted values (4, 1, 9, 9, ?)", (now + 7,))
+    recover_lost(journal)
+
+    flash = an_attempt().model
+    assert read_sent(now)(journal) == [(1, flash), (2, flash), (3, "m"), (4, "")]
 
 
 def test_answers_come_in_order_each_with_its_attempts(journal):

@@ -42,6 +42,43 @@ def other_process(rundir: RunDir) -> Iterator[subprocess.Popen[str]]:
         holder.kill()
 
 
+def test_what_was_made_can_be_taken_away(tmp_path):
+    rundir = RunDir.at(tmp_path / "deep" / "out")
+    made = rundir.make()
+    (rundir.state / "index").write_bytes(b"half a plan")
+
+    rundir.unmake(made)
+
+    assert made[:2] == (tmp_path / "deep", tmp_path / "deep" / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_what_was_made_is_taken_away(tmp_path):
+    rundir = RunDir.at(tmp_path / "out", tmp_path / "state")
+    (rundir.attempts).mkdir(parents=True)
+    made = rundir.make()
+    (rundir.out / "mine.txt").touch()
+
+    rundir.unmake(made)
+
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["attempts", "mine.txt", "out"]
+    assert not set(made) & {rundir.out, rundir.attempts}
+
+
+def test_a_folder_that_has_got_other_things_since_stays(tmp_path):
+    rundir = RunDir.at(tmp_path / "new" / "out")
+    made = rundir.make()
+    (tmp_path / "new" / "another-run").mkdir()
+
+    rundir.unmake(made)
+
+    assert [path.name for path in tmp_path.rglob("*")] == ["new", "another-run"]
+
+
+def test_what_is_there_already_is_not_ours_to_remove(rundir):
+    assert rundir.make() == ()
+
+
 def test_everything_has_its_place(rundir):
     out = rundir.out
 

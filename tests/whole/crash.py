@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import duckdb
 import pyarrow.dataset as ds
@@ -111,7 +112,7 @@ class Readers:
         self.errors: list[str] = []
         self._thread = threading.Thread(target=self._read_on)
 
-    def __enter__(self) -> Readers:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -146,7 +147,7 @@ def timed() -> Iterator[list[float]]:
 
 
 def check_promises(out: Path, kills: Kills, emulator: Emulator) -> dict[str, int]:
-    """Every task once, in order, with the right content; re-paid within bounds; the ledger covers the server's count."""
+    """Every task once, in order, with the right content; re-paid within bounds; the ledger covers what was counted."""
     table = pq.read_table(out / "data")
     tasks = table.column("task").to_pylist()
     assert tasks == list(range(kills.rows)), f"seed {kills.seed}"

@@ -71,6 +71,38 @@ def test_a_missing_file(batcher):
     refused(batcher(*RUN), "error: p.jsonl: no such file")
 
 
+@pytest.mark.parametrize(
+    ("content", "more"),
+    [
+        (None, ()),
+        (b'{"name": "x"}\n', ("--template", "Hi {{ nme }}")),
+        (b'{"name": "x"}\n', ("--template", "Hi {{ name")),
+        (GOOD + b'{"prompt": "What\n', ("--strict",)),
+    ],
+)
+def test_what_is_refused_leaves_nothing_behind(batcher, given, here, content, more):
+    if content is not None:
+        given(content)
+    before = set(here.rglob("*"))
+
+    assert batcher(*RUN, *more).exit_code == Exit.USAGE
+    assert set(here.rglob("*")) == before
+
+
+def test_what_is_refused_leaves_what_was_there(batcher, here):
+    (here / "out/a/data").mkdir(parents=True)
+    (here / "out/a/data/notes.txt").write_text("mine")
+
+    assert batcher(*RUN).exit_code == Exit.USAGE
+    assert [path.name for path in (here / "out/a").rglob("*")] == ["data", "notes.txt"]
+
+
+def test_a_job_that_was_refused_runs_once_it_is_right(batcher, given):
+    assert batcher(*RUN).exit_code == Exit.USAGE
+    given(GOOD)
+    assert batcher(*RUN).exit_code == Exit.DONE
+
+
 def test_an_empty_file_is_a_run_of_no_rows(batcher, given, here):
     given(b"")
 

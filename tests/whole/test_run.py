@@ -167,6 +167,9 @@ def test_datasets_loads_the_run_directory(mixed, tmp_path, monkeypatch):
     for where, rows in ((out, 9), (out / "attempts", 13)):
         loaded = datasets.load_dataset(str(where), split="train", cache_dir=str(tmp_path / "cache"))
         assert len(loaded) == rows
+    whole = datasets.load_dataset(str(out), cache_dir=str(tmp_path / "cache"))  # as the run's README.md tells it
+    assert list(whole) == ["train"]
+    assert whole["train"]["status"][:] == STATUSES
 
 
 def test_the_same_job_gives_the_same_table(emulator, tmp_path):
