@@ -1,7 +1,8 @@
 """How does one task get its outcome? The first request directly; only what asks again enters tenacity.
 
-Wrapping every first attempt in a retrier would cost 28 to 42 µs a request (measured). A task that waits, for its backoff or for the gate,
-holds no slot; the slot of an answered task is free only after its journal commit, so that a kill re-pays at most the slots.
+Wrapping every first attempt in a retrier would cost 28 to 42 µs a request (measured). A task that waits, for its
+backoff or for the gate, holds no slot; the slot of an answered task is free only after its journal commit, so that a
+kill re-pays at most the slots.
 """
 
 from __future__ import annotations
@@ -72,8 +73,8 @@ class OpenTask:
 class Ending(NamedTuple):
     """How asking a task ended: with an outcome, or with a verdict that concerns the whole run and leaves the task open.
 
-    Without an outcome the slot is still held: whoever decides about the run gives it back, so that a refused key costs no more
-    requests than there are slots.
+    Without an outcome the slot is still held: whoever decides about the run gives it back, so that a refused key
+    costs no more requests than there are slots.
     """
 
     task: OpenTask
@@ -333,7 +334,7 @@ def _asks_again(turn: Turn) -> bool:
 
 
 def _turn_of(state: RetryCallState) -> Turn:
-    assert state.outcome is not None  # noqa: S101  tenacity asks these only about a finished call
+    assert state.outcome is not None  # tenacity asks these only about a finished call
     turn: Turn = state.outcome.result()
     return turn
 

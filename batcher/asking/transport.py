@@ -1,7 +1,8 @@
 """How does one request reach the endpoint, and what came back? The one door to the network.
 
-No redirect is followed (aiohttp forwards `x-goog-api-key` to another origin), no cookie is kept, the key travels as a header only and
-never through an exception: aiohttp's own exceptions carry headers and URLs, so they end here as `NoReply`.
+No redirect is followed (aiohttp forwards `x-goog-api-key` to another origin), no cookie is kept, the key travels as a
+header only and never through an exception: aiohttp's own exceptions carry headers and URLs, so they end here as
+`NoReply`.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ class Door:
         )
 
     async def _sweep(self) -> None:
-        """End the exchanges that are late: one look at them all now and then costs nothing a request, a timer each does."""
+        """End the exchanges that are late; one look at them all now and then costs a request nothing."""
         every_s = min(_SWEEP_S, min(self._timeouts.first_byte_s, self._timeouts.body_s, self._timeouts.total_s) / 4)
         while True:
             await asyncio.sleep(every_s)
@@ -161,7 +162,7 @@ class Door:
                 chunks.append(chunk)
                 size += len(chunk)
             if size > most:
-                raise _TooLarge
+                raise _TooLarge  # noqa: TRY301  the connection is closed for this, too
         except BaseException:
             response.close()  # half a reply is still in the connection: it serves nobody else
             raise

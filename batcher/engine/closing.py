@@ -17,8 +17,8 @@ from batcher.engine.tally import Tally
 from batcher.errors import Exit, StorageError
 from batcher.job.spec import Job
 from batcher.records import Status
+from batcher.store.bills import read_attempt, totals_of
 from batcher.store.blocks import BlockRow, read_rest, read_statuses
-from batcher.store.columns import read_attempt, totals_of
 from batcher.store.disk import remove
 from batcher.store.failpoints import FailPoints
 from batcher.store.journal import Journal

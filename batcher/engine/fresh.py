@@ -1,13 +1,13 @@
 """Which answers are still in memory, read and priced? A seal takes them from here and spares the journal the reading.
 
-Only what is committed gets an outcome, so nothing is sealed that a kill could lose. The memory is bounded: beyond it, after
-a resume and for rows that a retry asks again, the journal is read instead.
+Only what is committed gets an outcome, so nothing is sealed that a kill could lose. The memory is bounded: beyond it,
+after a resume and for rows that a retry asks again, the journal is read instead.
 """
 
 from __future__ import annotations
 
 from batcher.records import Outcome
-from batcher.store.columns import Read
+from batcher.store.bills import Read
 
 MOST_BYTES = 32 << 20
 _OBJECTS_BYTES = 1_500  # of an answer's records, beside its text

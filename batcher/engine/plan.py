@@ -23,7 +23,7 @@ from batcher.prompts.build import Builder
 from batcher.rows.index import Index, check_unchanged, load_index, save_index
 from batcher.rows.planning import plan_rows
 from batcher.rows.readers import find_inputs
-from batcher.store.columns import Terms
+from batcher.store.bills import Terms
 from batcher.store.disk import sync_folder
 from batcher.store.failpoints import FailPoints
 from batcher.store.parts import write_anchor

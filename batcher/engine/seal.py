@@ -14,9 +14,10 @@ from batcher.engine.plan import Plan
 from batcher.errors import StorageError
 from batcher.money.totals import Totals
 from batcher.records import Attempt, Outcome
+from batcher.store.bills import Read, read_attempt, totals_of
 from batcher.store.blockfile import BlockFile
 from batcher.store.blocks import State, clear_block, forget_asked, put_block, read_answers
-from batcher.store.columns import Read, data_columns, ledger_columns, read_attempt, totals_of
+from batcher.store.columns import data_columns, ledger_columns
 from batcher.store.disk import remove
 from batcher.store.failpoints import FailPoints
 from batcher.store.journal import Journal
@@ -114,7 +115,7 @@ class Sealer:
         return totals if kept is None or block.before is None else kept.replaced(block.before, totals)
 
     async def _ended(self, first: int, planned: pa.RecordBatch) -> dict[int, tuple[Outcome, list[Read]]]:
-        """The outcomes of a step with their attempts, in task order: from memory, where it has them all, else the journal."""
+        """The outcomes of a step with their attempts, in task order: from memory if it has all, else the journal."""
         fresh = self._fresh.take(first, planned.num_rows)
         if len(fresh) == planned.num_rows:
             return fresh

@@ -10,7 +10,7 @@ from batcher.engine.fresh import Fresh
 from batcher.gemini.refusal import OK, status_of
 from batcher.money.totals import Tokens, Totals
 from batcher.records import Answer, Billed, Kind, Outcome, Status
-from batcher.store.columns import Read, Terms, priced_attempt
+from batcher.store.bills import Read, Terms, priced_attempt
 
 _WINDOW_S = 10.0
 _USABLE = frozenset({Status.OK, Status.TRUNCATED})  # as the parts' own sums have it; a test compares the two

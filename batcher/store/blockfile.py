@@ -1,10 +1,11 @@
 """What was the plan for a block? Its rows and rendered requests, written once before the first is sent.
 
-Asking, retrying and sealing read this file and never the input again. It is an Arrow IPC file of record batches of at most
-`SLICE` rows; its blake2b digest is kept in the journal and checked whenever the file is opened.
+Asking, retrying and sealing read this file and never the input again. It is an Arrow IPC file of record batches of at
+most `SLICE` rows; its blake2b digest is kept in the journal and checked whenever the file is opened.
 
-Columns: ordinal int64; id, prompt, model large_string; body large_binary (null where the row has a problem); request_hash binary(16);
-estimated_tokens, input_bound, output_bound int64; problem_kind, problem_message string; user struct<the user's columns, output names>.
+Columns: ordinal int64; id, prompt, model large_string; body large_binary (null where the row has a problem);
+request_hash binary(16); estimated_tokens, input_bound, output_bound int64; problem_kind, problem_message string; user
+struct<the user's columns, output names>.
 """
 
 from __future__ import annotations
@@ -168,7 +169,7 @@ _ASKED = (
 )
 
 
-def _planned(  # noqa: PLR0913  one argument a column: the row is never a dict on this path
+def _planned(  # noqa: PLR0913, PLR0917  one argument a column: the row is never a dict on this path
     ordinal: int,
     prompt: str | None,
     model: str,

@@ -1,8 +1,8 @@
 """What is finished but not yet in a part? A SQLite journal that one thread group-commits.
 
-The loop gathers records while the thread commits the batch before; every record of a batch waits on one future, set after COMMIT
-(WAL, synchronous=FULL: acknowledged means on disk). One connection, one thread, exclusive locking: the WAL-reset bug of SQLite
-before 3.51.3 needs two connections, and the lock keeps a second process out.
+The loop gathers records while the thread commits the batch before; every record of a batch waits on one future, set
+after COMMIT (WAL, synchronous=FULL: acknowledged means on disk). One connection, one thread, exclusive locking: the
+WAL-reset bug of SQLite before 3.51.3 needs two connections, and the lock keeps a second process out.
 """
 
 from __future__ import annotations
@@ -78,8 +78,9 @@ def connect(path: Path) -> sqlite3.Connection:
 class Journal:
     """The durable record of finished tasks whose block is not sealed yet.
 
-    Made on the running loop; every `admit`, `retry` and `finish` returns the future of the batch it joined. A failed commit sets a
-    `StorageError` on that future and on every later one: after an I/O error nothing more is written to this file (fsync may lie).
+    Made on the running loop; every `admit`, `retry` and `finish` returns the future of the batch it joined. A failed
+    commit sets a `StorageError` on that future and on every later one: after an I/O error nothing more is written to
+    this file (fsync may lie).
     """
 
     def __init__(self, path: Path, *, failpoints: FailPoints) -> None:
@@ -260,8 +261,9 @@ _FULL = "free some disk and run the same command again: every committed answer i
 
 
 def _insert(connection: sqlite3.Connection, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert many rows with few statements: each step of SQLite lets go of the interpreter's lock and has to win it back
-    from a busy loop, which costs more than the insert.
+    """Insert many rows with few statements.
+
+    Each step of SQLite lets go of the interpreter's lock and has to win it back from a busy loop.
     """
     start = 0
     for most in _AT_ONCE:

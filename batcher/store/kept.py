@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from batcher.money.totals import Totals
 from batcher.records import Status
-from batcher.store.columns import Earlier
+from batcher.store.bills import Earlier
 
 _USED = ("task", "attempts", "input_tokens", "output_tokens", "cost_usd")
 

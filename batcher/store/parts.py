@@ -1,7 +1,8 @@
 """How does a block become files that are never half there? Built in `.tmp`, synced, read back, then given their names.
 
-Order: the ledger first, then the part; each step can be repeated after a crash. A name that exists is ours when its footer says the same
-block, generation and digest (bytes are not compared: a library update may encode the same rows otherwise).
+Order: the ledger first, then the part; each step can be repeated after a crash. A name that exists is ours when its
+footer says the same block, generation and digest (bytes are not compared: a library update may encode the same rows
+otherwise).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batcher.engine.fresh import Fresh
-from batcher.store.columns import read_attempt
+from batcher.store.bills import read_attempt
 from tests.builders import an_attempt, an_outcome
 from tests.engine.test_tally import TERMS
 

@@ -14,7 +14,7 @@ from batcher.money.prices import RateCard
 from batcher.money.totals import Tokens, Totals
 from batcher.pacing.permit import Permit
 from batcher.records import Billed, Kind, Status
-from batcher.store.columns import Terms, read_attempt, totals_of
+from batcher.store.bills import Terms, read_attempt, totals_of
 from tests.builders import a_reply, an_attempt, an_outcome
 from tests.engine.sessions import TROUBLE
 from tests.strategies import replies

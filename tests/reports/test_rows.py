@@ -34,12 +34,13 @@ def test_a_row_with_its_answer():
     [
         (
             {"id": "a", "status": "failed", "error_kind": "bad_input", "error_message": "x:1: no"},
-            ["a  failed", "    bad_input x:1: no"],
+            ["a  failed", "    bad_input: x:1: no"],
         ),
         (
             {"id": "a", "status": "truncated", "response": "", "finish_reason": "MAX_TOKENS"},
             ["a  truncated", "    MAX_TOKENS"],
         ),
+        ({"id": "a", "status": "failed", "input_tokens": 0, "output_tokens": 0, "cost_usd": Decimal(0)}, ["a  failed"]),
         ({}, ["row  open"]),
     ],
 )

@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from batcher.money.prices import RateCard
 from batcher.records import Attempt, Outcome, Problem, Request
+from batcher.store.bills import Read, Terms, read_attempt
 from batcher.store.blockfile import schema_of, slice_of
-from batcher.store.columns import Read, Terms, read_attempt
 from batcher.store.schemas import data_schema
 from tests.builders import a_request, a_row, an_attempt, an_outcome
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from batcher.money.totals import Tokens, Totals
 from batcher.records import Attempt, Billed, Kind, Outcome, Status
-from batcher.store.columns import Earlier, Terms, data_columns, ledger_columns, totals_of
+from batcher.store.bills import Earlier, Terms, totals_of
+from batcher.store.columns import data_columns, ledger_columns
 from batcher.store.schemas import ATTEMPTS, data_schema
 from tests.builders import an_attempt, an_outcome
 from tests.store.builders import AT_US, SCHEMA, asked, body, planned, terms, usd

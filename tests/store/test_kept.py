@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from batcher.money.totals import Tokens, Totals
 from batcher.records import Status
-from batcher.store.columns import Earlier, data_columns, totals_of
+from batcher.store.bills import Earlier, totals_of
+from batcher.store.columns import data_columns
 from batcher.store.kept import KeptRows, used_before, woven
 from batcher.store.schemas import data_schema
 from tests.builders import an_attempt, an_outcome

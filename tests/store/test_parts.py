@@ -14,7 +14,8 @@ from batcher.errors import StorageError
 from batcher.money.totals import Totals
 from batcher.records import Status
 from batcher.store import parts
-from batcher.store.columns import data_columns, ledger_columns, totals_of
+from batcher.store.bills import totals_of
+from batcher.store.columns import data_columns, ledger_columns
 from batcher.store.failpoints import FailPoints
 from batcher.store.parts import Footer, PartBuilder, Stamp, read_footer, write_anchor
 from batcher.store.rundir import RunDir

@@ -1,0 +1,213 @@
+"""What did an attempt use and cost, and what a row? Read, priced and added up, before anything becomes a column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import NamedTuple
+
+from batcher.gemini.reply import Unreadable, read
+from batcher.money.cost import Priced, price, upper_bound_usd
+from batcher.money.prices import RateCard
+from batcher.money.totals import Tokens, Totals
+from batcher.money.usage import Buckets
+from batcher.records import Answer, Attempt, Billed, Outcome, Status, Usage
+
+_NO_ANSWER = Answer()
+NO_USAGE = Usage()
+_NO_BUCKETS = Buckets()
+_USABLE = frozenset({Status.OK, Status.TRUNCATED})
+_ZERO = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What is the same for every row of a run.
+
+    Attributes:
+        run_id, project, endpoint: as the ledger names them.
+        tier: the service tier the job asks for, None for the endpoint's default.
+        rates: the run's frozen rate card.
+    """
+
+    run_id: str
+    project: str
+    endpoint: str
+    tier: str | None
+    labels: tuple[tuple[str, str], ...]
+    rates: RateCard
+    samples: int
+    store_prompt: bool
+    raw: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """What a row that is asked again had used before."""
+
+    attempts: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: Decimal | None
+    started_at: int
+
+
+@dataclass(slots=True)
+class Read:
+    """An attempt with its body read and its bill made out; `priced` is None unless it was billed for sure."""
+
+    attempt: Attempt
+    answer: Answer
+    usage: Usage
+    buckets: Buckets
+    priced: Priced | None
+
+
+def read_attempt(attempt: Attempt, terms: Terms) -> Read:
+    """Read an attempt's body and price it when it was billed."""
+    return priced_attempt(attempt, _answer_of(attempt), terms)
+
+
+def priced_attempt(attempt: Attempt, answer: Answer, terms: Terms) -> Read:
+    """Make out the bill of an attempt whose body has been read."""
+    usage = answer.usage or NO_USAGE
+    if attempt.billed is not Billed.YES:
+        return Read(attempt, answer, usage, _NO_BUCKETS, None)
+    priced = price(
+        terms.rates.rates,
+        usage=answer.usage,
+        model=attempt.model,
+        model_version=answer.model_version,
+        header_tier=attempt.service_tier,
+        asked_tier=terms.tier,
+        at_us=attempt.started_at,
+    )
+    return Read(attempt, answer, usage, priced.buckets or _NO_BUCKETS, priced)
+
+
+def totals_of(outcomes: Sequence[Outcome], asked: Sequence[Sequence[Read]]) -> Totals:
+    """The sums of one slice, of these attempts alone; `asked` may go on with tasks that have no outcome yet."""
+    statuses: dict[Status, int] = {}
+    for outcome in outcomes:
+        statuses[outcome.status] = statuses.get(outcome.status, 0) + 1
+    reads = [read for task in asked for read in task]
+    wasted = _ZERO
+    for outcome, task in zip(outcomes, asked, strict=False):
+        wasted += _wasted(outcome, task)
+    return Totals(
+        by_status=statuses,
+        attempts=len(reads),
+        throttled=sum(1 for read in reads if read.attempt.http_status == 429),
+        tokens=Tokens(
+            input=sum(read.buckets.billed_input for read in reads),
+            output=sum(read.buckets.billed_output for read in reads),
+            cached=sum(read.buckets.cached_input + read.buckets.audio_cached_input for read in reads),
+            thinking=sum(read.buckets.thinking for read in reads),
+        ),
+        cost_usd=sum((read.priced.cost_usd or _ZERO for read in reads if read.priced), _ZERO),
+        wasted_usd=wasted,
+        unpriced=sum(1 for read in reads if read.priced and read.priced.cost_usd is None),
+        maybe_billed=sum(1 for read in reads if read.attempt.billed is Billed.MAYBE),
+    )
+
+
+class RowBill(NamedTuple):
+    """One row of `data/`, as far as its attempts decide it: the answer, its bill over all attempts, its times."""
+
+    answer: Answer
+    input_tokens: int
+    output_tokens: int
+    cost_usd: Decimal | None
+    wasted_usd: Decimal | None
+    service_tier: str | None
+    started_at: int
+    latency_ms: float | None
+    first_byte_ms: float | None
+    raw: bytes | None
+
+
+def row_bill(outcome: Outcome, reads: Sequence[Read], before: Earlier | None) -> RowBill:
+    """Add up a task's attempts; `before` is what it had used until a retry asked it again."""
+    if before is None and len(reads) == 1 and outcome.answered:
+        return _plain_row(outcome, reads[0])
+    answered = next((read for read in reads if read.attempt.n == outcome.answered), None)
+    last = answered or (reads[-1] if reads else None)
+    cost = _sum([read.priced.cost_usd for read in reads if read.priced])
+    wasted = None if cost is None else _wasted(outcome, reads)
+    if before is not None:
+        cost = None if cost is None or before.cost_usd is None else cost + before.cost_usd
+        wasted = None if wasted is None or before.cost_usd is None else wasted + before.cost_usd
+    return RowBill(
+        answered.answer if answered else _NO_ANSWER,
+        sum(read.buckets.billed_input for read in reads) + (before.input_tokens if before else 0),
+        sum(read.buckets.billed_output for read in reads) + (before.output_tokens if before else 0),
+        cost,
+        wasted,
+        answered.priced.service_tier if answered and answered.priced else None,
+        before.started_at if before else outcome.started_at,
+        last.attempt.latency_ms if last else None,
+        last.attempt.first_byte_ms if last else None,
+        last.attempt.body if last and last.attempt.body else None,
+    )
+
+
+def _plain_row(outcome: Outcome, read: Read) -> RowBill:
+    """Nearly every row: asked once and answered."""
+    attempt, priced = read.attempt, read.priced
+    cost = priced.cost_usd if priced else _ZERO
+    return RowBill(
+        read.answer,
+        read.buckets.billed_input,
+        read.buckets.billed_output,
+        cost,
+        (_ZERO if outcome.status in _USABLE else cost) if cost is not None else None,
+        priced.service_tier if priced else None,
+        outcome.started_at,
+        attempt.latency_ms,
+        attempt.first_byte_ms,
+        attempt.body or None,
+    )
+
+
+def cost_of(read: Read) -> Decimal | None:
+    """US dollars of one attempt: 0 when it was not billed, None when nobody knows."""
+    if read.priced:
+        return read.priced.cost_usd
+    return _ZERO if read.attempt.billed is Billed.NO else None
+
+
+def reserve_usd(read: Read, terms: Terms) -> Decimal | None:
+    """The most that an attempt can have cost which may have been billed; None for the others."""
+    attempt = read.attempt
+    if attempt.billed is not Billed.MAYBE:
+        return None
+    tier = terms.tier or "standard"
+    rates = terms.rates.rates(attempt.model, tier, attempt.started_at, attempt.reserve_input)
+    return None if rates is None else upper_bound_usd(rates, attempt.reserve_input, attempt.reserve_output)
+
+
+def _wasted(outcome: Outcome, reads: Sequence[Read]) -> Decimal:
+    kept = outcome.answered if outcome.status in _USABLE else 0
+    return sum(
+        (read.priced.cost_usd or _ZERO for read in reads if read.priced and read.attempt.n != kept),
+        _ZERO,
+    )
+
+
+def _sum(costs: list[Decimal | None]) -> Decimal | None:
+    total = _ZERO
+    for cost in costs:
+        if cost is None:
+            return None  # one unknown price makes the row's cost unknown: null, never too little
+        total += cost
+    return total
+
+
+def _answer_of(attempt: Attempt) -> Answer:
+    if not attempt.body or not 200 <= (attempt.http_status or 0) < 300:  # as `gemini/refusal.py` takes them
+        return _NO_ANSWER
+    try:
+        return read(attempt.body)
+    except Unreadable:
+        return _NO_ANSWER
