@@ -38,7 +38,7 @@ def test_no_start_sends_more_than_is_left_of_the_day(emulator, tmp_path):
         assert (summary.exit_code, summary.totals.done) == (Exit.STOPPED, 10)
         assert any(note.startswith("type the same command again after 20") for note in summary.notes)
     assert sent == [10, 0, 0]
-    assert (emulator.totals().requests, emulator.totals().by_status) == (10, {200: 10})
+    assert (emulator.totals().requests, emulator.totals().by_status) == (10, {"200": 10})
 
 
 @pytest.mark.usefixtures("one_day")
@@ -46,7 +46,7 @@ def test_a_killed_start_counts_too(emulator, tmp_path):
     """What was admitted and has no answer on disk may have been sent: it counts, and the server refuses nothing."""
     rows = write_lines(tmp_path / "rows.jsonl", sums(25))
     argv = run_argv(rows, tmp_path / "out", emulator.url, "--rpd", "10")
-    assert call(*argv, BATCHER_FAILPOINT="committed:2").returncode == KILLED
+    assert call(*argv, BATCHER_FAILPOINT="after-commit:3").returncode == KILLED
     for _ in range(2):
         assert call(*argv).returncode == Exit.STOPPED
     assert emulator.totals().requests <= 10

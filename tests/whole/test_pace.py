@@ -14,7 +14,9 @@ from batcher.emulator.server import Emulator
 from batcher.emulator.settings import Latency, Settings
 from tests.whole.runs import a_job, run
 
-RPM, TPM, MINUTES = 600, 400_000, 3 CHARS_A_TOKEN = 4 WORDS = ("amber", "birch", "cedar", "delta", "ember", "frost", "grove", "haven", "inlet", "jetty", "knoll", "larch")
+RPM, TPM, MINUTES = 600, 400_000, 3
+CHARS_A_TOKEN = 4
+WORDS = ("amber", "birch", "cedar", "delta", "ember", "frost", "grove", "haven", "inlet", "jetty", "knoll", "larch")
 
 
 def write_prompts(path: Path, tokens: int, seed: int) -> int:
