@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from batcher.emulator.quotas import Quota
 from batcher.emulator.server import Emulator
 from batcher.engine.today import pacific_midnight_before
 from batcher.errors import Exit
@@ -14,7 +15,7 @@ KILLED = -9
 
 @pytest.fixture
 def emulator():
-    with Emulator(emulator_settings(rpd=10)).in_thread() as emulator:
+    with Emulator(emulator_settings(quotas=(Quota(requests_per_day=10),))).in_thread() as emulator:
         yield emulator
 
 
