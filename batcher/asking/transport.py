@@ -113,9 +113,7 @@ class Door:
         assert task is not None
         flight = self._flights[task] = _Flight(started + self._timeouts.first_byte_s)
         try:
-            response = await self._session.post(
-                self._url(request.model), data=request.body, allow_redirects=False
-            )
+            response = await self._session.post(self._url(request.model), data=request.body, allow_redirects=False)
             flight.head_at = clock()
             flight.due_s = min(started + self._timeouts.total_s, flight.head_at + self._timeouts.body_s)
             body = await self._body(response)

@@ -69,7 +69,7 @@ async def close_run(  # noqa: PLR0913
         totals=totals,
         sent=tally.sent,
         elapsed_s=elapsed_s,
-        rows_per_s=tally.finished / elapsed_s if elapsed_s else 0.0,
+        rows_per_s=tally.steady_per_s,
         limited_by=limited_by,
         next_command=next_command,
         notes=(*plan.index.notes, *_bills(plan, totals, tally), *_hints(halt)),

@@ -57,7 +57,7 @@ class Summary:
         run_dir: as the user would type it.
         sent: requests of this session.
         elapsed_s: of this session.
-        rows_per_s: tasks finished a second in this session.
+        rows_per_s: tasks finished a second in this session, from its first request to its last answer.
         limited_by: what held the run back for most of this session.
         next_command: what to type next.
         notes: one line each: warnings that must not scroll away (unknown price, renamed columns).

@@ -37,6 +37,8 @@ class Tally:
         self._statuses = dict.fromkeys(Status, 0)
         self._finished: deque[tuple[float, int]] = deque()
         self.sent = 0
+        self._first_us: int | None = None
+        self._last_us = 0
         self._throttled = 0
         self._maybe = 0
         self._unpriced = 0
@@ -48,6 +50,8 @@ class Tally:
         """One request was judged."""
         attempt = turn.attempt
         self.sent += 1
+        if self._first_us is None:
+            self._first_us = attempt.started_at
         if attempt.http_status == 429:
             self._throttled += 1
         read = priced_attempt(attempt, turn.answer or Answer(), self._terms)
@@ -78,6 +82,7 @@ class Tally:
     def outcome(self, outcome: Outcome, now_s: float) -> None:
         """One task ended."""
         self._fresh.outcome(outcome)
+        self._last_us = outcome.finished_at
         self._statuses[outcome.status] += 1
         second = int(now_s)
         if self._finished and self._finished[-1][0] == second:
@@ -92,6 +97,12 @@ class Tally:
         oldest = int(now_s) - _WINDOW_S
         recent = sum(count for second, count in self._finished if second >= oldest)
         return recent / max(now_s - max(since_s, oldest), 0.1)
+
+    @property
+    def steady_per_s(self) -> float:
+        """Tasks finished a second from the first request to the last answer of this session; 0 without any."""
+        span_us = self._last_us - (self._first_us or 0)
+        return self.finished * 1e6 / span_us if self._first_us is not None and span_us > 0 else 0.0
 
     @property
     def finished(self) -> int:

@@ -17,7 +17,7 @@ from batcher.records import Attempt, Billed, Kind, NoReplyKind, Outcome, Status
 from batcher.store.failpoints import FailPoints
 from batcher.store.frames import pack_attempt, unpack_attempt, unpack_outcome
 
-CLEAR_TASKS = 256  # deleted a commit, so that answers never wait long behind a seal
+CLEAR_TASKS = 1024  # deleted a commit, so that answers never wait long behind a seal
 
 
 class State(enum.StrEnum):

@@ -50,8 +50,9 @@ def unpack_outcome(task: int, frame: bytes) -> Outcome:
 
 
 def _frame(facts: bytes, body: bytes) -> bytes:
-    rest = b"".join((len(facts).to_bytes(4, "little"), facts, body))
-    return crc32(rest).to_bytes(4, "little") + rest
+    length = len(facts).to_bytes(4, "little")
+    crc = crc32(body, crc32(facts, crc32(length)))  # piece by piece: the body is copied once
+    return b"".join((crc.to_bytes(4, "little"), length, facts, body))
 
 
 def _unframe(frame: bytes, what: str, task: int) -> tuple[list[Any], bytes]:
