@@ -16,6 +16,7 @@ from batcher.job.find import find_job
 
 # Two spellings of one setting: whoever says one of them on a higher layer takes the other one back.
 _RIVALS: Mapping[tuple[str, ...], tuple[str, str]] = {
+    ("input", "files"): ("input", "sha256"),  # it was the sum of the other files
     ("prompt", "template"): ("prompt", "template_file"),
     ("prompt", "template_file"): ("prompt", "template"),
     ("prompt", "system"): ("prompt", "system_file"),

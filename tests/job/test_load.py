@@ -341,3 +341,11 @@ def test_a_file_that_is_not_utf8():
     file.write_bytes(b"\xff\xfe")
 
     assert refusal(file).message == "jobs/a/job.toml: not UTF-8 at byte 0"
+
+
+def test_files_of_a_flag_are_not_held_to_the_sum_of_the_files_they_replace(here):
+    file = write(MINIMAL + f'sha256 = "{"a" * 64}"\n')
+
+    assert load(file).job.input.sha256 == "a" * 64
+    assert load(file, input__files=["mine.jsonl"]).job.input.sha256 is None
+    assert load(file, f'input.sha256="{"b" * 64}"', input__files=["mine.jsonl"]).job.input.sha256 == "b" * 64
