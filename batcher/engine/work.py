@@ -23,6 +23,7 @@ from batcher.store.journal import Journal
 from batcher.store.kept import used_before
 
 MOST_AHEAD_BYTES = 16 << 20  # of requests kept in memory between a block's writing and its asking
+LOOK_AHEAD_IN_A_DAY_QUOTA = 8  # there, what counts as maybe sent counts against the day, too
 LOOK_AHEAD = 64  # tasks admitted together; after a kill, what was admitted but not sent counts as maybe billed
 
 
@@ -93,6 +94,7 @@ class WorkList:
         self._secret = secret
         self._failpoints = failpoints
         self._samples = plan.job.samples
+        self._look_ahead = LOOK_AHEAD_IN_A_DAY_QUOTA if plan.job.limits.requests_per_day else LOOK_AHEAD
         self._schema = schema_of(plan.index.schema)
         self._lanes: dict[str, str] = {}
         self._ahead: dict[int, list[list[Planned]]] = {}
@@ -199,8 +201,8 @@ class WorkList:
             for task in range(row.ordinal * self._samples, (row.ordinal + 1) * self._samples)
             if task not in work.done and (work.asked is None or task in work.asked)
         ]
-        for start in range(0, len(numbers), LOOK_AHEAD):
-            yield self._admitted(work, begun, numbers[start : start + LOOK_AHEAD])
+        for start in range(0, len(numbers), self._look_ahead):
+            yield self._admitted(work, begun, numbers[start : start + self._look_ahead])
 
     def _admitted(self, work: Work, begun: dict[int, Begun], numbers: list[tuple[Planned, int]]) -> Chunk:
         now = self._wall_us()

@@ -45,6 +45,8 @@ class FailPoints:
             name, _, count = entry.partition(":")
             if name not in NAMES:
                 raise JobError(f"BATCHER_FAILPOINT: no point is named {name!r}", hint=f"known: {', '.join(NAMES)}")
+            if count and not count.isdecimal():
+                raise JobError(f"BATCHER_FAILPOINT: {entry!r}: found {count!r}, wanted how often, such as {name}:3")
             armed[name] = int(count or 1)
         return cls(armed)
 

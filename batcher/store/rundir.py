@@ -8,6 +8,7 @@ import fcntl
 import os
 import re
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from batcher.errors import RunLocked, StorageError
 from batcher.store.disk import remove, sync_folder, write_whole
 
 FORMAT_VERSION = 1
+_TRIES, _TRY_EVERY_S = 3, 0.02  # whoever asks for the owner holds the lock for an instant
 _PART = re.compile(r"^train-(\d{5})-of-(\d{5})\.parquet$")
 _LEDGER = re.compile(r"^attempts-(\d{5})-g(\d+)\.parquet$")
 
@@ -209,7 +211,7 @@ class Lock:
     def __init__(self, path: Path, *, now: dt.datetime) -> None:
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(self._handle)
         except OSError:
             owner = _owner(self._handle)
             os.close(self._handle)
@@ -221,6 +223,14 @@ class Lock:
         """Let go."""
         os.ftruncate(self._handle, 0)
         os.close(self._handle)
+
+
+def _take(handle: int) -> None:
+    for _ in range(_TRIES - 1):
+        with contextlib.suppress(OSError):
+            return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(_TRY_EVERY_S)
+    return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def lock_owner(path: Path) -> Mapping[str, Any] | None:
@@ -248,7 +258,7 @@ def _owner(handle: int) -> Mapping[str, Any]:
 
 
 def _locked(path: Path, owner: Mapping[str, Any]) -> RunLocked:
-    who = f"process {owner['pid']}, started {owner['since']}" if owner else "another process"
+    who = f"process {owner.get('pid')}, started {owner.get('since')}" if owner else "another process"
     return RunLocked(
         f"{path.parent.parent}: {who}, owns this run; nothing was sent",
         pid=owner.get("pid"),
