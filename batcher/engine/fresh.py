@@ -9,7 +9,7 @@ from __future__ import annotations
 from batcher.records import Outcome
 from batcher.store.bills import Read
 
-MOST_BYTES = 32 << 20
+MOST_BYTES = 24 << 20
 _OBJECTS_BYTES = 1_500  # of an answer's records, beside its text
 
 

@@ -22,7 +22,7 @@ from batcher.store.frames import pack_outcome
 from batcher.store.journal import Journal
 from batcher.store.kept import used_before
 
-MOST_AHEAD_BYTES = 16 << 20  # of requests kept in memory between a block's writing and its asking
+MOST_AHEAD_BYTES = 8 << 20  # of requests kept in memory between a block's writing and its asking
 LOOK_AHEAD_IN_A_DAY_QUOTA = 8  # there, what counts as maybe sent counts against the day, too
 LOOK_AHEAD = 64  # tasks admitted together; after a kill, what was admitted but not sent counts as maybe billed
 

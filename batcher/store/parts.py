@@ -22,7 +22,7 @@ from batcher.store.disk import publish_new, sync_file, sync_folder
 from batcher.store.failpoints import FailPoints
 from batcher.store.rundir import RunDir
 
-ROW_GROUP_BYTES = 16 << 20  # of Arrow memory: bounds what a seal holds; the design's ceiling is 64 MiB
+ROW_GROUP_BYTES = 12 << 20  # of Arrow memory: bounds what a seal holds; the design's ceiling is 64 MiB
 _KEY = b"batcher"
 _REPEATING = ["status", "finish_reason", "error_kind", "model", "model_version", "service_tier", "verdict", "reason"]
 
