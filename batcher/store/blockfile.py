@@ -124,7 +124,7 @@ class BlockFile:
         if found != digest:
             raise StorageError(
                 f"{path}: this block's plan is damaged (digest {found}, expected {digest})",
-                hint="batcher recover OUT  # plans the block again from the input",
+                hint="name another folder with -o; the finished parts are whole",
             )
         self._source = pa.OSFile(str(path), "rb")
         self._reader = pa.ipc.open_file(self._source)
