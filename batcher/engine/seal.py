@@ -24,7 +24,7 @@ from batcher.store.journal import Journal
 from batcher.store.kept import KeptRows, woven
 from batcher.store.parts import PartBuilder, Stamp, read_footer
 
-TASKS_A_STEP = 256  # one step is a few ms of work on the loop; 8,192 rows at once stalled it for 153 ms
+TASKS_A_STEP = 128  # one step is a few ms of work on the loop; 8,192 rows at once stalled it for 153 ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
