@@ -1,8 +1,8 @@
 """How does one request reach the endpoint, and what came back? The one door to the network.
 
-No redirect is followed (aiohttp forwards `x-goog-api-key` to another origin), no cookie is kept, the key travels as a
-header only and never through an exception: aiohttp's own exceptions carry headers and URLs, so they end here as
-`NoReply`.
+No redirect is followed (a session of aiohttp's forwards `x-goog-api-key` to another origin), no cookie is kept, the key
+travels as a header only and never through an exception: aiohttp's own exceptions carry headers and URLs, so they end
+here as `NoReply`.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 import aiohttp
-from aiohttp.client_proto import ResponseHandler
-from yarl import URL
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.streams import StreamReader
 
 from batcher.asking.scrub import scrub_bytes
+from batcher.asking.wire import Flight, Wire
 from batcher.gemini.request import auth_header, path
 from batcher.job.spec import Auth, Timeouts
 from batcher.records import NoReply, NoReplyKind, Reply, Request
 
 _SWEEP_S = 0.25
-_KEEP_ALIVE_S = 15.0  # shorter than servers' own, so that most idle connections are closed by us and not under us
 
 
 class Transport(Protocol):
@@ -56,7 +56,7 @@ class Target:
 
 
 class Door:
-    """One aiohttp session for one target.
+    """The connections to one target.
 
     Args:
         target: whom to ask.
@@ -68,25 +68,18 @@ class Door:
         self._target = target
         self._timeouts = timeouts
         self._connections = connections
-        self._urls: dict[str, URL] = {}
-        self._use_key(target.key)
+        self._secret = target.key.encode()
+        self._urls: dict[str, str] = {}
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._flights: dict[asyncio.Task[Any], _Flight] = {}
-        connector = _Connector(
+        self._flights: dict[asyncio.Task[Any], Flight] = {}
+        self._wire = Wire(
             self._flights,
-            limit=self._connections,
-            keepalive_timeout=_KEEP_ALIVE_S,
-            ttl_dns_cache=300,
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect_s, sock_read=None),
+            headers=self._headers(self._target.key),
+            connections=self._connections,
+            connect_s=self._timeouts.connect_s,
             trust_env=self._target.trust_env,
-            headers=self._headers,  # of the session: those of a request are copied one by one
-            skip_auto_headers=("User-Agent", "Accept"),
         )
         self._sweeping = asyncio.create_task(self._sweep())
         return self
@@ -95,14 +88,14 @@ class Door:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._sweeping.cancel()
-        await self._session.close()
+        await self._wire.close()
 
     def use_key(self, key: str) -> bool:
         """Send another key from now on; False when it is the same."""
         if key.encode() == self._secret:
             return False
-        self._use_key(key)
-        self._session.headers.update(self._headers)
+        self._secret = key.encode()
+        self._wire.use_headers(self._headers(key))
         return True
 
     async def post(self, request: Request) -> Reply | NoReply:
@@ -111,12 +104,12 @@ class Door:
         started = clock()
         task = asyncio.current_task()
         assert task is not None
-        flight = self._flights[task] = _Flight(started + self._timeouts.first_byte_s)
+        flight = self._flights[task] = Flight(started + self._timeouts.first_byte_s)
         try:
-            response = await self._session.post(self._url(request.model), data=request.body, allow_redirects=False)
+            message, content = await self._wire.send(flight, self._url(request.model), request.body)
             flight.head_at = clock()
             flight.due_s = min(started + self._timeouts.total_s, flight.head_at + self._timeouts.body_s)
-            body = await self._body(response)
+            body = await self._body(content)
         except _TooLarge:
             return self._failed(NoReplyKind.TOO_LARGE, started, flight, "more bytes than max_body_bytes")
         except asyncio.CancelledError:
@@ -124,14 +117,17 @@ class Door:
                 raise
             kind = NoReplyKind.BODY_DEADLINE if flight.head_at else NoReplyKind.READ_TIMEOUT
             return self._failed(kind, started, flight, "TimeoutError")
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             kind = _kind_of(error, head=bool(flight.head_at), reused=not flight.is_fresh)
             return self._failed(kind, started, flight, _detail(error))
+        else:
+            flight.release()
         finally:
             del self._flights[task]
+            flight.close()
         return Reply(
-            status=response.status,
-            headers=response.headers,
+            status=message.code,
+            headers=message.headers,
             body=scrub_bytes(body, self._secret),
             first_byte_ms=(flight.head_at - started) * 1000,
             latency_ms=(clock() - started) * 1000,
@@ -148,37 +144,32 @@ class Door:
                     flight.is_late = True
                     task.cancel()
 
-    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
-        content, most = response.content, self._timeouts.max_body_bytes
-        try:
-            body = await content.readany()
-            size = len(body)
-            if size <= most and content.at_eof():  # nearly every reply is here as a whole
-                return body
-            chunks = [body]
-            while size <= most and (chunk := await content.readany()):
-                chunks.append(chunk)
-                size += len(chunk)
-            if size > most:
-                raise _TooLarge  # noqa: TRY301  the connection is closed for this, too
-        except BaseException:
-            response.close()  # half a reply is still in the connection: it serves nobody else
-            raise
+    async def _body(self, content: StreamReader) -> bytes:
+        most = self._timeouts.max_body_bytes
+        body = await content.readany()
+        size = len(body)
+        if size <= most and content.at_eof():  # nearly every reply is here as a whole
+            return body
+        chunks = [body]
+        while size <= most and (chunk := await content.readany()):
+            chunks.append(chunk)
+            size += len(chunk)
+        if size > most:
+            raise _TooLarge
         return b"".join(chunks)
 
-    def _url(self, model: str) -> URL:
+    def _url(self, model: str) -> str:
         url = self._urls.get(model)
         if url is None:
             where = path(model, api_version=self._target.api_version, verbless=self._target.verbless)
-            url = self._urls[model] = URL(self._target.base_url + where, encoded=True)
+            url = self._urls[model] = self._target.base_url + where
         return url
 
-    def _use_key(self, key: str) -> None:
+    def _headers(self, key: str) -> Mapping[str, str]:
         name, value = auth_header(self._target.auth, key)
-        self._secret = key.encode()
-        self._headers: Mapping[str, str] = {name: value, "Content-Type": "application/json"}
+        return {name: value, "Content-Type": "application/json"}
 
-    def _failed(self, kind: NoReplyKind, started: float, flight: _Flight, detail: str) -> NoReply:
+    def _failed(self, kind: NoReplyKind, started: float, flight: Flight, detail: str) -> NoReply:
         return NoReply(
             kind=kind,
             sent=kind not in _UNSENT,
@@ -188,40 +179,8 @@ class Door:
         )
 
 
-@dataclass(slots=True)
-class _Flight:
-    """One exchange under way.
-
-    Attributes:
-        due_s: when it must have gone further, on the loop's clock.
-        head_at: when the reply's head came; 0 until then.
-        is_fresh: its connection was opened for it: only a reused one can have gone stale.
-        is_late: the sweeper has ended it.
-    """
-
-    due_s: float
-    head_at: float = 0.0
-    is_fresh: bool = False
-    is_late: bool = False
-
-
 class _TooLarge(Exception):  # noqa: N818  control flow inside this module
     pass
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Tells an exchange when a connection is opened for it."""
-
-    def __init__(self, flights: Mapping[asyncio.Task[Any], _Flight], **options: Any) -> None:
-        super().__init__(**options)
-        self._flights = flights
-
-    async def _create_connection(self, *args: Any, **options: Any) -> ResponseHandler:
-        handler = await super()._create_connection(*args, **options)
-        flight = self._flights.get(asyncio.current_task())  # type: ignore[arg-type]  # None is simply not in it
-        if flight is not None:
-            flight.is_fresh = True
-        return handler
 
 
 _UNSENT = frozenset(
@@ -243,6 +202,7 @@ _KINDS: tuple[tuple[type[BaseException], NoReplyKind], ...] = (
     (aiohttp.ClientConnectorError, NoReplyKind.REFUSED),
     (aiohttp.ClientPayloadError, NoReplyKind.CUT),
     (aiohttp.ClientResponseError, NoReplyKind.BAD_HTTP),
+    (HttpProcessingError, NoReplyKind.BAD_HTTP),
     (ssl.SSLError, NoReplyKind.TLS_HANDSHAKE),
 )
 
