@@ -18,7 +18,7 @@ from aiohttp import hdrs
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
-from aiohttp.helpers import get_env_proxy_for_url
+from aiohttp.helpers import BasicAuth, basicauth_from_netrc, get_env_proxy_for_url, netrc_from_env
 from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
 from yarl import URL
@@ -137,19 +137,16 @@ class Wire:
 
     async def _address(self, url: str) -> _Address:
         parsed = URL(url, encoded=True)
-        proxy, auth = None, None
-        if self._trust_env:
-            with contextlib.suppress(LookupError):  # none is set for it
-                proxy, auth = await asyncio.to_thread(get_env_proxy_for_url, parsed)  # may read files
+        env = await asyncio.to_thread(_of_environment, parsed) if self._trust_env else _Environment()
         request = ClientRequest(
             hdrs.METH_POST,
             parsed,
             headers=self._headers,
             skip_auto_headers=_SKIPPED,
             loop=self._loop,
-            proxy=proxy,
-            proxy_auth=auth,
-            trust_env=self._trust_env,
+            auth=env.auth if hdrs.AUTHORIZATION not in self._headers else None,
+            proxy=env.proxy,
+            proxy_auth=env.proxy_auth,
         )
         address = self._addresses[url] = _Address(request)
         return address
@@ -160,10 +157,29 @@ class Wire:
         target = str(request.url) if request.proxy and not request.is_ssl() else request.url.raw_path_qs
         lines = [f"POST {target} HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in request.headers.items() if name != hdrs.CONTENT_LENGTH]
-        if any(len(line.splitlines()) != 1 for line in lines):
+        if any("\r" in line or "\n" in line for line in lines):
             raise ValueError("a line break in a header")
         address.head = "\r\n".join([*lines, "Content-Length: "]).encode()
         return address.head
+
+
+@dataclass(frozen=True, slots=True)
+class _Environment:
+    """What proxy variables and netrc say of one URL."""
+
+    proxy: URL | None = None
+    proxy_auth: BasicAuth | None = None
+    auth: BasicAuth | None = None
+
+
+def _of_environment(url: URL) -> _Environment:
+    """Ask the environment; this may read files. aiohttp's session does the same for each request."""
+    proxy = proxy_auth = auth = None
+    with contextlib.suppress(LookupError):  # none is set for it
+        proxy, proxy_auth = get_env_proxy_for_url(url)
+    with contextlib.suppress(LookupError):
+        auth = basicauth_from_netrc(netrc_from_env(), url.host or "")
+    return _Environment(proxy, proxy_auth, auth)
 
 
 class _Connector(aiohttp.TCPConnector):
