@@ -32,7 +32,7 @@ from batcher.store.schemas import RESERVED, SCHEMA_VERSION, data_schema
 
 LEAST_BLOCK_ROWS = 256
 MOST_BLOCK_ROWS = 65_536
-_TYPICAL_LATENCY_S = 2.0
+_TYPICAL_LATENCY_S = 4.0  # of a page or so of answer; it only sizes blocks
 
 Counted = Callable[[int, int], None]
 """Told rows and bytes while planning."""

@@ -45,17 +45,17 @@ def test_a_block_is_a_minute_of_tasks_within_bounds(concurrency, samples, rpm):
     rows = block_rows(job)
     assert 1 <= rows <= MOST_BLOCK_ROWS
     assert rows * samples >= min(LEAST_BLOCK_TASKS, MOST_BLOCK_ROWS * samples) - samples  # a whole number of rows
-    a_minute = min(rpm or float("inf"), concurrency * 30)
+    a_minute = min(rpm or float("inf"), concurrency * 15)
     assert rows * samples <= max(a_minute, LEAST_BLOCK_TASKS, samples)
 
 
 @pytest.mark.parametrize(
     ("settings", "rows"),
     [
-        ({"limits.concurrency": 64}, 1920),
+        ({"limits.concurrency": 64}, 960),
         ({"limits.concurrency": 1}, 256),
         ({"limits.concurrency": 64, "limits.requests_per_minute": 600}, 600),
-        ({"limits.concurrency": 64, "samples": 10}, 192),
+        ({"limits.concurrency": 64, "samples": 10}, 96),
         ({"limits.concurrency": 10_000}, 65_536),
     ],
 )
