@@ -8,10 +8,11 @@ import shlex
 from collections.abc import Iterator, Mapping
 
 from batcher.datasets.card import card
+from batcher.engine.halt import Halt
 from batcher.engine.plan import Plan
 from batcher.engine.progress import Summary, Totals
 from batcher.engine.retry import has_worth_asking
-from batcher.engine.session import Halt, Session
+from batcher.engine.session import Session
 from batcher.engine.status import write_last
 from batcher.engine.tally import Tally
 from batcher.errors import Exit, StorageError

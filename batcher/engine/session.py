@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Coroutine, Mapping
+from dataclasses import replace
 from typing import Any
 
 from batcher.asking.ask import Asker, Drained, Ending, OpenTask
+from batcher.engine.ahead import Ahead
+from batcher.engine.halt import Halt
 from batcher.engine.plan import Plan
 from batcher.engine.seal import Sealer
 from batcher.engine.tally import Tally
@@ -17,37 +18,16 @@ from batcher.engine.work import Chunk, Work, WorkList
 from batcher.errors import BatcherError, EndpointRefused, RunStopped
 from batcher.money.totals import Totals
 from batcher.pacing.gate import Gate
-from batcher.pacing.permit import Permit
+from batcher.pacing.permit import CONCURRENCY, Permit
 from batcher.records import Kind, Status
-from batcher.store.blocks import BlockRow, State
-from batcher.store.journal import Journal
+from batcher.store.blocks import BlockRow, is_sealed
 
-MOST_FROZEN = 4
+FEW_READY = 64
+"""With fewer tasks ready to be sent, the feeder fetches more; the askers that end must never find none."""
 AGREE = 3
 """So many different rows must be refused, with no answer in between, before it is believed to concern them all."""
 MOST_REFUSED = 64  # rows that were refused while others were served, and may yet turn out to have been the first of all
 HURRY_S = 1.5
-_MAX_JOURNAL = 8 << 30
-
-
-@dataclass(slots=True)
-class Halt:
-    """Why the session ends early, and how long it may take."""
-
-    why: BatcherError | None = None
-    drain_s: float | None = None
-    asked: asyncio.Event = field(default_factory=asyncio.Event)
-    hurry: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def stop(self, why: BatcherError, drain_s: float | None = None) -> None:
-        """End the session; the first reason stays. A second call while draining does not hurry: `hurry_up` does."""
-        if self.why is None:
-            self.why, self.drain_s = why, drain_s
-            self.asked.set()
-
-    def hurry_up(self) -> None:
-        """Leave now: what is in flight is abandoned and counts as maybe billed."""
-        self.hurry.set()
 
 
 class Session:
@@ -64,7 +44,6 @@ class Session:
         plan: Plan,
         rows: Mapping[int, BlockRow],
         *,
-        journal: Journal,
         gate: Gate,
         asker: Asker,
         worklist: WorkList,
@@ -72,22 +51,22 @@ class Session:
         tally: Tally,
         halt: Halt,
     ) -> None:
-        self._plan = plan
         self._model = plan.job.model.removeprefix("models/")
-        self._rows = rows
-        self._journal = journal
         self._gate = gate
         self._asker = asker
-        self._worklist = worklist
         self._sealer = sealer
         self._tally = tally
         self._halt = halt
         self._now = asyncio.get_running_loop().time
         self._chunks: asyncio.Queue[Chunk | None] = asyncio.Queue(maxsize=2)
         self._finished: asyncio.Queue[Work] = asyncio.Queue()
-        self._fits = asyncio.Event()
-        self._unsealed = sum(1 for block in plan.index.blocks if not _is_sealed(rows.get(block.no)))
+        self._ahead = Ahead(plan, rows, worklist=worklist, finished=self._finished)
+        self._unsealed = sum(1 for block in plan.index.blocks if not is_sealed(rows.get(block.no)))
         self._open: dict[asyncio.Task[None], OpenTask] = {}
+        self._ready: deque[tuple[OpenTask, Work]] = deque()  # admitted on disk, next to be sent
+        self._needed = asyncio.Event()  # the feeder is: too few are ready, or a slot is free
+        gate.on_free(self._needed.set)
+        self._full = False
         self._refused: deque[tuple[Ending, Work]] = deque()
         self._agreeing = 0  # refusals that may concern all rows, since the last answer
         self._kept_slots: list[Permit] = []
@@ -95,7 +74,6 @@ class Session:
         self._fed = False
         self._sealing = False
         self._drain_until: float | None = None
-        self.held = ""
         self.last: deque[Ending] = deque(maxlen=20)
         self.totals_of_blocks: dict[int, Totals] = {no: row.totals for no, row in rows.items() if row.totals}
 
@@ -112,7 +90,8 @@ class Session:
     @property
     def limited_by(self) -> str:
         """What the next request waits for."""
-        return self.held or self._gate.limited_by
+        held = "" if self._ready else self._ahead.held  # while tasks are ready, the next block may wait
+        return held or self._gate.limited_by or (CONCURRENCY if self._full else "")
 
     @property
     def is_asking(self) -> bool:
@@ -153,54 +132,49 @@ class Session:
         return asyncio.ensure_future(guarded())
 
     async def _prepare(self) -> None:
-        async for chunk in self._all_chunks():
+        async for chunk in self._ahead.chunks():
             await self._chunks.put(chunk)
         await self._chunks.put(None)
-
-    async def _all_chunks(self) -> AsyncIterator[Chunk]:
-        for block in self._plan.index.blocks:
-            row = self._rows.get(block.no)
-            if _is_sealed(row):
-                continue
-            await self._room()
-            work = await self._worklist.open(block, row)
-            if not work.remaining:
-                self._finished.put_nowait(work)
-                continue
-            async for chunk in self._worklist.chunks(work):
-                yield chunk
-
-    async def _room(self) -> None:
-        """Wait while too many blocks are frozen or the journal is too big."""
-        while True:
-            self._fits.clear()
-            self.held = "sealing" if self._finished.qsize() > MOST_FROZEN else self._journal_held()
-            if not self.held:
-                return
-            await self._fits.wait()
-
-    def _journal_held(self) -> str:
-        # With nothing to seal, waiting would be for ever; the disk's own limit then speaks.
-        path = self._plan.rundir.journal
-        size = path.stat().st_size
-        if size < _MAX_JOURNAL and size < (size + shutil.disk_usage(path.parent).free) // 4:
-            return ""
-        return "journal" if self._finished.qsize() else ""
 
     async def _feed(self) -> None:
         while (chunk := await self._chunks.get()) is not None:
             await asyncio.shield(chunk.committed)
             self._count_ended(chunk)
-            for task in chunk.tasks:
-                await self._send(task, chunk.work)
+            self._ready.extend((task, chunk.work) for task in chunk.tasks)
+            await self._send_all_but(FEW_READY)
+        await self._send_all_but(0)
         self._fed = True
         await self._last_ones()
 
-    async def _send(self, task: OpenTask, work: Work) -> None:
+    async def _send_all_but(self, few: int) -> None:
+        """Send what is ready, until only a few are left: those wait for the askers that end.
+
+        An asker that ends takes over the next task in the same turn of the loop; waking the feeder, the gate's waiter
+        and a new task for it kept every slot idle for 12 ms at 512 in flight (measured).
+        """
+        while len(self._ready) > few:
+            if self._gate.is_full:
+                await self._taken_over()
+            else:
+                await self._send()
+
+    async def _taken_over(self) -> None:
+        self._needed.clear()
+        self._full = True
+        try:
+            await self._needed.wait()
+        finally:
+            self._full = False
+
+    async def _send(self) -> None:
         gate = self._gate
         if not gate.open_now():
             await gate.open()
         try:
+            if not self._ready:  # taken over meanwhile
+                gate.close()
+                return
+            task, work = self._ready.popleft()
             permit = gate.admit_now(task.lane, task.request.estimated_tokens)
             if permit is None:
                 permit = await gate.admit(task.lane, task.request.estimated_tokens)
@@ -210,15 +184,30 @@ class Session:
         asking = asyncio.create_task(self._ask(task, permit, work))
         self._open[asking] = task
 
+    def _take_over(self) -> tuple[OpenTask, Permit, Work] | None:
+        """The next task for an asker whose own has ended; None when it may not go now, or nothing shall be sent."""
+        if not self._ready or self._halt.asked.is_set():
+            return None
+        task, work = self._ready[0]
+        permit = self._gate.admit_now(task.lane, task.request.estimated_tokens)
+        if permit is None:
+            return None
+        self._ready.popleft()
+        if len(self._ready) <= FEW_READY:
+            self._needed.set()
+        return task, permit, work
+
     async def _ask(self, task: OpenTask, permit: Permit, work: Work) -> None:
+        me = asyncio.current_task()
+        assert me is not None
         try:
-            ending = await self._asker.ask(task, permit)
-            if ending.outcome is None and self._concerns_one_row(ending):
-                self._gate.free(ending.turn.permit)
-                ending = ending._replace(outcome=await self._asker.give_up(ending))
-            self._ended(ending, work)
-            if len(self._refused) > MOST_REFUSED and self._halt.why is None:
-                await self._fail_oldest()
+            while True:
+                await self._ask_one(task, permit, work)
+                taken = self._take_over()
+                if taken is None:
+                    return
+                task, permit, work = taken
+                self._open[me] = task
         except Drained:
             return
         except BatcherError as error:
@@ -229,7 +218,16 @@ class Session:
             self._died(error)
         finally:
             self._gate.close()
-            del self._open[asyncio.current_task()]  # type: ignore[arg-type]  # this runs as a task
+            del self._open[me]
+
+    async def _ask_one(self, task: OpenTask, permit: Permit, work: Work) -> None:
+        ending = await self._asker.ask(task, permit)
+        if ending.outcome is None and self._concerns_one_row(ending):
+            self._gate.free(ending.turn.permit)
+            ending = ending._replace(outcome=await self._asker.give_up(ending))
+        self._ended(ending, work)
+        if len(self._refused) > MOST_REFUSED and self._halt.why is None:
+            await self._fail_oldest()
 
     def _concerns_one_row(self, ending: Ending) -> bool:
         """Whether a refusal is about the model that the row itself named, while the others are served."""
@@ -314,7 +312,7 @@ class Session:
             finally:
                 self._sealing = False
             self._unsealed -= 1
-            self._fits.set()
+            self._ahead.sealed_one()
 
     async def _drain(self, crew: list[asyncio.Task[None]]) -> None:
         """Send nothing more, let what is out come home, and finish the part under construction."""
@@ -356,10 +354,6 @@ class Session:
         finally:
             hurry.cancel()
         return bool(done - {hurry})
-
-
-def _is_sealed(row: BlockRow | None) -> bool:
-    return row is not None and row.state is State.SEALED
 
 
 def _lean(ending: Ending) -> Ending:

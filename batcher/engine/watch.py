@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from batcher.engine.halt import Halt
 from batcher.engine.plan import Plan
 from batcher.engine.progress import Phase, Snapshot, Totals
-from batcher.engine.session import Halt, Session
+from batcher.engine.session import Session
 from batcher.engine.status import write_status
 from batcher.engine.tally import Tally
 

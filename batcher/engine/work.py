@@ -162,7 +162,8 @@ class WorkList:
             if size <= MOST_AHEAD_BYTES:
                 ahead.append([planned(row.ordinal, item) for row, item in zip(part.rows, made, strict=True)])
             await asyncio.sleep(0)
-        self._ahead = {block.no: ahead} if size <= MOST_AHEAD_BYTES else {}
+        if size <= MOST_AHEAD_BYTES:
+            self._ahead[block.no] = ahead
         return await asyncio.to_thread(writer.finish)
 
     async def chunks(self, work: Work) -> AsyncIterator[Chunk]:

@@ -58,6 +58,11 @@ class Gate:
         return self._open.size - self._open.free
 
     @property
+    def is_full(self) -> bool:
+        """Whether every slot is taken."""
+        return self._slots.free <= 0
+
+    @property
     def limited_by(self) -> str:
         """What the head of a lane waits for now, empty when nothing waits.
 
@@ -72,6 +77,10 @@ class Gate:
     def used_today(self) -> dict[str, int]:
         """Lane -> requests sent this Pacific day, for lanes with a day quota; what a later session passes in again."""
         return {name: lane.day.used for name, lane in self._lanes.items() if lane.day is not None}
+
+    def on_free(self, tell: Callable[[], None]) -> None:
+        """Have `tell` called whenever a slot came back that nobody waits for; it may be taken again a moment later."""
+        self._slots.on_free = tell
 
     def open_now(self) -> bool:
         """Take open-task credit if that needs no wait."""

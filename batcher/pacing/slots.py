@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 
 class Slots:
@@ -13,14 +14,18 @@ class Slots:
 
     Args:
         size: slots there are.
+
+    Attributes:
+        on_free: told when a slot came back and nobody was in line for it.
     """
 
-    __slots__ = ("_ahead", "_behind", "free", "size", "waiting")
+    __slots__ = ("_ahead", "_behind", "free", "on_free", "size", "waiting")
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.free = size  # below 0 after a resize, until enough were given back
         self.waiting = 0
+        self.on_free: Callable[[], None] | None = None
         self._ahead: deque[asyncio.Future[None]] = deque()
         self._behind: deque[asyncio.Future[None]] = deque()
 
@@ -68,3 +73,5 @@ class Slots:
             if not place.done():  # else its owner was cancelled
                 self.free -= 1
                 place.set_result(None)
+        if self.free > 0 and self.on_free is not None:
+            self.on_free()

@@ -44,6 +44,11 @@ class BlockRow:
     totals: Totals | None
 
 
+def is_sealed(row: BlockRow | None) -> bool:
+    """Whether the journal says that a block has its part."""
+    return row is not None and row.state is State.SEALED
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Begun:
     """An unfinished task's past: how many attempts it had, and how many of them counted."""

@@ -16,11 +16,12 @@ from batcher.asking.ask import Asker, World
 from batcher.asking.transport import Transport
 from batcher.engine.closing import close_run, open_totals
 from batcher.engine.fresh import MOST_BYTES, Fresh
+from batcher.engine.halt import Halt
 from batcher.engine.plan import Plan, make_plan
 from batcher.engine.progress import Summary
 from batcher.engine.retry import reopen, standing
 from batcher.engine.seal import Sealer
-from batcher.engine.session import Halt, Session
+from batcher.engine.session import Session
 from batcher.engine.tally import Tally
 from batcher.engine.today import used_today
 from batcher.engine.work import WorkList
@@ -140,7 +141,6 @@ async def rigged(
         session = Session(
             plan,
             rows,
-            journal=journal,
             gate=gate,
             asker=asker,
             worklist=worklist,

@@ -4,7 +4,9 @@ import sqlite3
 import pyarrow.parquet as pq
 import pytest
 
-from batcher.engine.session import MOST_FROZEN, MOST_REFUSED, Halt
+from batcher.engine.ahead import MOST_FROZEN
+from batcher.engine.halt import Halt
+from batcher.engine.session import MOST_REFUSED
 from batcher.errors import EndpointRefused, Exit, Interrupted, RunStopped, StorageError
 from batcher.money.totals import Totals
 from batcher.pacing.gate import Quotas
@@ -46,6 +48,56 @@ async def test_no_more_requests_are_out_than_allowed(tmp_path, concurrency):
     async with rigged(planned(tmp_path, prompts(60), **{"limits.concurrency": concurrency}), door) as rig:
         await rig.finish()
     assert door.most_in_flight == concurrency
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+async def test_who_has_an_answer_on_disk_goes_on_with_the_next_task(tmp_path, concurrency):
+    """A new task for each row, and a turn of the loop to start it, would leave its slot idle meanwhile."""
+    askers = set()
+
+    def answer(request):
+        askers.add(asyncio.current_task())
+        return echo(request)
+
+    door = ScriptedTransport(answer, latency_s=0.001)
+    rows = 200  # several chunks: the feeder goes on fetching
+    async with rigged(planned(tmp_path, prompts(rows), **{"limits.concurrency": concurrency}), door) as rig:
+        summary = await rig.finish()
+    assert summary.totals.by_status == {Status.OK: rows}
+    assert len(askers) < rows / 4
+
+
+async def test_a_row_that_waits_to_be_asked_again_leaves_its_slot_to_the_next(tmp_path):
+    refused = []
+
+    def trouble_once(request):
+        if text_of(request) == "prompt 0" and not refused:
+            refused.append(request)
+            return TROUBLE
+        return echo(request)
+
+    door = ScriptedTransport(trouble_once)
+    plan = planned(tmp_path, prompts(8), **{"limits.concurrency": 1, "retry.max_backoff_s": 0.05})
+    async with rigged(plan, door) as rig:
+        summary = await rig.finish()
+    asked = [text_of(request) for request in door.sent]
+    assert asked[:2] == ["prompt 0", "prompt 1"]
+    assert sorted(asked[1:]) == [f"prompt {n}" for n in range(8)]
+    assert summary.totals.by_status == {Status.OK: 8}
+
+
+async def test_the_next_block_is_open_before_this_one_is_asked(tmp_path):
+    """Its rows are read and rendered while the slots are busy, not while they wait for it."""
+    door = ScriptedTransport(echo, latency_s=0.001)
+    plan = planned(tmp_path, prompts(3), samples=256, **{"limits.concurrency": 2})
+    assert plan.blocks == 3
+    async with rigged(plan, door) as rig:
+        running = asyncio.ensure_future(rig.finish())
+        await until(lambda: plan.rundir.block_file(2).exists())
+        assert rig.session.totals_of_blocks == {}
+        assert {text_of(request) for request in door.sent} <= {"prompt 0"}
+        summary = await running
+    assert summary.totals.by_status == {Status.OK: 768}
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 3, 8])
@@ -175,8 +227,7 @@ async def test_a_journal_that_breaks_ends_the_run_and_keeps_what_was_committed(t
         async def break_it():
             await until(lambda: rig.tally.finished >= 20)
             # The next write is refused, as on a full disk.
-            await rig.journal.call(lambda c: c.execute("pragma max_page_count = 1").fetchall())
-            await rig.journal.call(lambda c: c.execute("pragma query_only = on").fetchall())
+            await rig.journal.call(lambda c: c.executescript("pragma max_page_count = 1; pragma query_only = on"))
 
         breaking = asyncio.ensure_future(break_it())
         summary = await rig.finish()

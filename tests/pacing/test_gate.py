@@ -79,6 +79,18 @@ def test_without_quotas_only_the_slots_bound():
     run_virtual(main())
 
 
+def test_it_says_when_every_slot_is_taken_and_tells_when_one_is_free_again():
+    async def main() -> list[bool]:
+        gate, told = a_desk(slots=1).gate, []
+        gate.on_free(lambda: told.append(gate.is_full))
+        permit = await gate.admit("lane", 1)
+        told.append(gate.is_full)
+        gate.free(permit)
+        return told
+
+    assert run_virtual(main()) == [True, False]
+
+
 def test_open_tasks_are_four_times_the_slots():
     async def main() -> None:
         gate = a_desk(slots=2).gate

@@ -40,6 +40,21 @@ def test_giving_more_than_was_taken_is_a_bug():
         Slots(1).give()
 
 
+def test_it_tells_of_a_slot_that_nobody_is_in_line_for():
+    async def main() -> list[str]:
+        slots, got = Slots(1), []
+        slots.on_free = lambda: got.append("free")
+        await slots.take()
+        await in_line(slots, "a", got=got)
+        slots.give()  # handed over: nobody else can have it
+        await settle_down()
+        slots.give()
+        slots.resize(2)
+        return got
+
+    assert run_virtual(main()) == ["a", "free", "free"]
+
+
 def test_first_come_first_served_and_those_ahead_before():
     async def main() -> list[str]:
         slots, got = Slots(1), []
