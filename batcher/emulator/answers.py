@@ -6,7 +6,7 @@ dialect and whenever it comes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -99,6 +99,8 @@ def spoilt(whole: Answer, kind: FaultKind) -> Answer:
         return _without_output(replace(whole, candidates=()), thoughts=0)
     if kind is FaultKind.MAX_TOKENS:
         return _halved(whole)
+    if kind in _MISSAID:
+        return _retold(whole, _MISSAID[kind])
     withheld = _WITHHELD.get(kind)
     if withheld is None:
         return whole
@@ -113,6 +115,38 @@ _WITHHELD = {
     FaultKind.OTHER: Candidate(finish="OTHER"),
     FaultKind.NEW_REASON: Candidate(finish="QUIET_HOURS"),  # a reason no client has heard of yet
 }
+
+
+def _broken_off(text: str) -> str:
+    """No JSON any more: the last character is missing, and with it the end of the object, the list or the string."""
+    return text[:-1] if text[-1:] in ("}", "]", '"') else f"{text},"
+
+
+def _misfitting(text: str) -> str:
+    """JSON of another form: the first field of an object, or the whole of anything else, is wrapped up."""
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+    if isinstance(value, dict) and value:
+        name, inner = next(iter(value.items()))
+        value[name] = "wrapped" if isinstance(inner, dict) else {"wrapped": inner}
+    else:
+        value = {"wrapped": value} if isinstance(value, list) else [value]
+    return orjson.dumps(value).decode()
+
+
+_MISSAID = {FaultKind.BAD_JSON: _broken_off, FaultKind.MISMATCH: _misfitting}
+
+
+def _retold(whole: Answer, say: Callable[[str], str]) -> Answer:
+    """Every candidate with another text, charged as that text."""
+    texts = [None if each.text is None else say(each.text) for each in whole.candidates]
+    told = tuple(
+        each if text is None else replace(each, text=text, tokens=text_tokens(text))
+        for each, text in zip(whole.candidates, texts, strict=True)
+    )
+    return replace(whole, candidates=told, usage=replace(whole.usage, candidates=sum(each.tokens for each in told)))
 
 
 def _without_output(left: Answer, *, thoughts: int) -> Answer:

@@ -47,6 +47,8 @@ class FaultKind(enum.StrEnum):
     RECITATION = "recitation"
     OTHER = "other"
     NEW_REASON = "new-reason"
+    BAD_JSON = "bad-json"  # of a request for JSON: the text breaks off, yet the reason is STOP
+    MISMATCH = "schema-mismatch"  # JSON that does not fit the request's schema
 
 
 # What these do happens around an answer that was computed, so it is billed; every other kind refuses before.
@@ -54,7 +56,7 @@ _ANSWERED = frozenset(
     {
         FaultKind.SLOW, FaultKind.DROP_PAID, FaultKind.CUT, FaultKind.CUT_CLEAN, FaultKind.BLOCKED, FaultKind.EMPTY,
         FaultKind.SAFETY, FaultKind.MAX_TOKENS, FaultKind.MAX_TOKENS_EMPTY, FaultKind.RECITATION, FaultKind.OTHER,
-        FaultKind.NEW_REASON,
+        FaultKind.NEW_REASON, FaultKind.BAD_JSON, FaultKind.MISMATCH,
     }
 )  # fmt: skip
 _PLAIN_STATUSES = {

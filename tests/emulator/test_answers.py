@@ -236,3 +236,36 @@ def test_no_fault_changes_what_the_input_costs(kind: FaultKind) -> None:
 @pytest.mark.parametrize("kind", [FaultKind.SLOW, FaultKind.CUT, FaultKind.CUT_CLEAN, FaultKind.DROP_PAID])
 def test_a_fault_of_the_wire_leaves_the_answer_whole(kind: FaultKind) -> None:
     assert spoilt(WHOLE, kind) is WHOLE
+
+
+FORMS = [
+    {"type": "object", "properties": {"city": {"type": "string"}, "count": {"type": "integer"}}, "required": ["city"]},
+    {"type": "object", "properties": {"inner": {"type": "object", "properties": {"a": {"type": "boolean"}}}}},
+    {"type": "array", "items": {"type": "string"}, "minItems": 1},
+    {"type": "string"},
+    {"type": "number"},
+    {"enum": ["red", "green"]},
+]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@given(prompt=PROMPTS)
+def test_an_answer_in_json_can_be_spoilt_as_json_and_as_what_was_asked_for(form: dict[str, Any], prompt: str) -> None:
+    config = {"responseMimeType": "application/json", "responseJsonSchema": form}
+    whole = answered(nested(prompt, generationConfig=config))
+    broken, other = spoilt(whole, FaultKind.BAD_JSON), spoilt(whole, FaultKind.MISMATCH)
+
+    assert jsonschema_rs.is_valid(form, orjson.loads(whole.candidates[0].text or ""))
+    with pytest.raises(orjson.JSONDecodeError):
+        orjson.loads(broken.candidates[0].text or "")
+    assert not jsonschema_rs.is_valid(form, orjson.loads(other.candidates[0].text or ""))
+    for found in (broken, other):
+        assert found.candidates[0].finish == "STOP"
+        assert found.usage.candidates == found.candidates[0].tokens == text_tokens(found.candidates[0].text or "")
+
+
+def test_a_call_stays_a_call_where_text_is_spoilt() -> None:
+    tools = [{"functionDeclarations": [{"name": "look_up"}]}]
+    body = nested("Hello", tools=tools, toolConfig={"functionCallingConfig": {"mode": "ANY"}})
+
+    assert spoilt(answered(body), FaultKind.BAD_JSON) == answered(body)
