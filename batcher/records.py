@@ -35,6 +35,7 @@ class Kind(enum.StrEnum):
 
     OK = "ok"
     BLOCKED = "blocked"
+    INVALID = "invalid"  # an answer that is not what the job's schema asks for
     RETRY = "retry"
     THROTTLED = "throttled"
     PARKED = "parked"

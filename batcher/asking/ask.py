@@ -17,7 +17,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 
 from batcher.asking.scrub import scrub
 from batcher.asking.transport import Transport
-from batcher.gemini.refusal import Verdict, backoff_s, hinted_s, judge, status_of
+from batcher.gemini.refusal import OK, Verdict, backoff_s, hinted_s, judge, status_of
 from batcher.gemini.reply import Unreadable, read
 from batcher.job.spec import Retry
 from batcher.pacing.gate import Gate
@@ -26,7 +26,7 @@ from batcher.records import Answer, Attempt, Kind, NoReply, Outcome, Problem, Re
 from batcher.store.frames import pack_attempt, pack_outcome
 from batcher.store.journal import Journal
 
-_AGAIN = frozenset({Kind.RETRY, Kind.THROTTLED})
+_AGAIN = frozenset({Kind.RETRY, Kind.THROTTLED, Kind.INVALID})
 
 
 class Drained(Exception):  # noqa: N818  no error: the task stays open, its attempts are in the journal
@@ -110,6 +110,7 @@ class Asker:
         world: time and chance.
         secret: the key, to scrub it from a server's messages.
         on_turn: told of every judged request, for the totals.
+        check: judges an answer that is otherwise in order by what the job asks of its text; None where it asks nothing.
     """
 
     def __init__(  # noqa: PLR0913  the edges of the world, each handed in
@@ -122,6 +123,7 @@ class Asker:
         world: World,
         secret: str,
         on_turn: Callable[[Turn], None],
+        check: Callable[[Answer], Verdict | None] | None = None,
     ) -> None:
         self._door = door
         self._gate = gate
@@ -130,6 +132,7 @@ class Asker:
         self._world = world
         self._secret = secret
         self._on_turn = on_turn
+        self._check = check
         self.in_flight: set[OpenTask] = set()
         self.draining = False
         self._retrying = AsyncRetrying(
@@ -160,6 +163,8 @@ class Asker:
         answer = _answer_of(reply)
         verdict = judge(reply, answer, _date_of(sent_at, reply))
         known = answer if isinstance(answer, Answer) else None
+        if self._check is not None and verdict is OK and known is not None:
+            verdict = self._check(known) or verdict
         self._settle(permit, verdict, reply, known)
         self._pause(task, verdict)
         attempt = Attempt(
@@ -233,7 +238,8 @@ class Asker:
 
     def _spent(self, task: OpenTask, verdict: Verdict) -> bool:
         """Whether this was the last try: of the job's count, of this reason's, or of the row's time."""
-        tries = task.tries[verdict.reason] = task.tries.get(verdict.reason, 0) + 1
+        what = verdict.kind if verdict.kind is Kind.INVALID else verdict.reason  # whatever is wrong, it is one budget
+        tries = task.tries[what] = task.tries.get(what, 0) + 1
         if verdict.most is not None and tries >= verdict.most:
             return True
         return task.counted >= self._retry.attempts or task.active_s >= self._retry.row_deadline_s
@@ -283,7 +289,7 @@ class Asker:
         return Outcome(
             task=task.task,
             status=status,
-            answered=0 if told else turn.attempt.n,
+            answered=turn.attempt.n if not told or verdict.kind is Kind.INVALID else 0,
             attempts=task.attempts,
             started_at=task.started_at,
             finished_at=self._world.wall_us(),

@@ -41,6 +41,7 @@ _SETTINGS: Mapping[str, str] = {
     "samples": "samples",
     "temperature": "generation.temperature",
     "max_output_tokens": "generation.max_output_tokens",
+    "schema": "output.schema",
     "strict": "input.strict",
     "max_failed": "run.max_failed",
     "label": "labels",
@@ -76,6 +77,7 @@ def _tolerance(_: click.Context, __: click.Parameter, value: str | None) -> int 
 @click.option("--samples", type=int, metavar="N", help="How often each row is asked.")
 @click.option("--temperature", type=float, metavar="T")
 @click.option("--max-output-tokens", type=int, metavar="N")
+@click.option("--schema", metavar="FILE", help="JSON Schema of the answers, or module:Model.")
 @click.option(
     "--label", multiple=True, callback=_pairs, metavar="K=V", help="On every row and ledger line; repeatable."
 )

@@ -160,7 +160,8 @@ def _next(plan: Plan, totals: Totals) -> str:
     """What to type after a finished run; `retry` only where it can help, which reads columns of the parts."""
     out = shlex.quote(str(plan.rundir.out))
     if not totals.by_status.get(Status.FAILED):
-        return f"batcher show {out}"
+        invalid = totals.by_status.get(Status.INVALID)
+        return f"batcher retry {out} --status invalid" if invalid else f"batcher show {out}"
     return f"batcher retry {out}" if has_worth_asking(plan) else f"batcher show {out} --failed"
 
 

@@ -201,6 +201,7 @@ async def _ask_all(
             world=World(now_s=loop.time, wall_us=wall_us, chance=random.random),
             secret=key.reveal(),
             on_turn=tally.turn,
+            check=plan.builder.check,
         )
         session = Session(
             plan,

@@ -20,6 +20,7 @@ from batcher.job.fingerprint import differences, fingerprint
 from batcher.job.spec import Job
 from batcher.money.prices import RateCard
 from batcher.prompts.build import Builder
+from batcher.prompts.schema import answer_schema
 from batcher.rows.index import Index, check_unchanged, load_index, save_index
 from batcher.rows.planning import plan_rows
 from batcher.rows.readers import find_inputs
@@ -149,6 +150,7 @@ def _new_plan(  # noqa: PLR0913
 ) -> Plan:
     if any(not part.name.startswith("train-00000-") for part in rundir.parts()):
         raise StorageError(f"{rundir.out}: holds parts but no run.json", hint=_elsewhere(rundir))
+    answer_schema(job)  # a schema that cannot be used is refused before a long input is read
     files = find_inputs(job.input, spool=rundir.spool)
     index = plan_rows(
         files,
@@ -194,7 +196,8 @@ def _plan(job: Job, rundir: RunDir, index: Index, manifest: Mapping[str, Any], r
         rundir=rundir,
         index=index,
         manifest=manifest,
-        schema=data_schema(index.schema, raw=job.output.raw),
+        # Frozen with the plan: a retry that is given a schema adds no columns to the parts that are there.
+        schema=data_schema(index.schema, raw=job.output.raw, parsed="schema" in manifest["job"]["output"]),
         terms=terms,
         builder=Builder(job, index.shape, index.found, where=where),
     )

@@ -12,7 +12,7 @@ from batcher.engine.plan import Plan
 from batcher.engine.seal import Sealable
 from batcher.errors import StorageError
 from batcher.money.totals import Totals
-from batcher.records import Outcome, Problem, Request
+from batcher.records import Kind, Outcome, Problem, Request
 from batcher.rows.blocks import Block
 from batcher.rows.slices import BlockReader
 from batcher.store.blockfile import SLICE, BlockFile, BlockWriter, Planned, schema_of, slice_of
@@ -216,15 +216,16 @@ class WorkList:
                 ended.append(outcome)
             else:
                 past = begun.get(number)
-                tasks.append(
-                    OpenTask(
-                        task=number,
-                        request=row.request,
-                        lane=self._lane(row.request.model),
-                        attempts=past.attempts if past else 0,
-                        counted=past.counted if past else 0,
-                    )
+                task = OpenTask(
+                    task=number,
+                    request=row.request,
+                    lane=self._lane(row.request.model),
+                    attempts=past.attempts if past else 0,
+                    counted=past.counted if past else 0,
                 )
+                if past and past.invalid:
+                    task.tries[Kind.INVALID] = past.invalid
+                tasks.append(task)
         if tasks:
             committed = self._journal.admit(
                 [(t.task, t.attempts + 1, t.request.input_bound, t.request.output_bound, now) for t in tasks]

@@ -141,6 +141,8 @@ def status_of(verdict: Verdict, answer: Answer | None) -> Status:
     """Say what a task becomes by its last verdict; an `ok` one is looked at by the first candidate's finish reason."""
     if verdict.kind is Kind.BLOCKED:
         return Status.BLOCKED
+    if verdict.kind is Kind.INVALID:
+        return Status.INVALID
     if verdict.kind is not Kind.OK:
         return Status.FAILED
     if answer is None or not answer.candidates:

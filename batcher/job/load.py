@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from batcher.job import lines
+from batcher.job.answer_schema import is_module, schema_of_file, schema_of_module
 from batcher.job.complaints import complaints, said, shown
 from batcher.job.draft import Draft, read_draft
 from batcher.job.endpoint import API_VERSION, PRESETS, normalised
@@ -46,7 +47,7 @@ class Loaded:
     """A job, complete: nothing in it has to be looked up again.
 
     Attributes:
-        job: with the provider's presets, the texts of the prompt files, and absolute input paths.
+        job: with the provider's presets, the texts of the prompt files, the answers' schema, and absolute input paths.
         folder: what the job file's own paths are relative to; where the command runs when there is no job file.
         sources: dotted setting -> `flag --model`, `env GOOGLE_GEMINI_BASE_URL`, `jobs/x/job.toml:14`, `default`, or
             what it follows from (`provider google`).
@@ -164,6 +165,7 @@ def _completed(draft: Draft) -> Job:
     job = _validated(draft)
     prompt, endpoint = _with_texts(draft, job.prompt), _with_presets(draft, job.endpoint)
     files = tuple(_input(draft, at, file) for at, file in enumerate(job.input.files))
+    schema = _with_schema(draft, job.output.schema)
     draft.stop_if_wrong()
     return job.model_copy(
         update={
@@ -171,7 +173,7 @@ def _completed(draft: Draft) -> Job:
             "prompt": prompt,
             "endpoint": endpoint,
             "input": job.input.model_copy(update={"files": files}),
-            "output": job.output.model_copy(update={"dir": job.output.dir or f"out/{job.name}"}),
+            "output": job.output.model_copy(update={"dir": job.output.dir or f"out/{job.name}", "schema": schema}),
         }
     )
 
@@ -222,6 +224,20 @@ def _text(draft: Draft, path: tuple[str, ...], file: str) -> str:
     except UnicodeDecodeError as error:
         draft.complain(path, f"{where}: not UTF-8 at byte {error.start}")
     return ""
+
+
+def _with_schema(draft: Draft, schema: str | dict[str, Any] | None) -> dict[str, Any] | None:
+    """Put the schema in the place of its name, as the texts of prompt files."""
+    if not isinstance(schema, str):
+        return schema
+    path = ("output", "schema")
+    try:
+        if is_module(schema):
+            return schema_of_module(schema, draft.path_of(path, ""))
+        return schema_of_file(draft.path_of(path, schema))
+    except ValueError as error:
+        draft.complain(path, str(error))
+    return None
 
 
 def _with_presets(draft: Draft, endpoint: Endpoint) -> Endpoint:

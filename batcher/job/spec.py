@@ -7,6 +7,7 @@ design's words. Every unit is in the name. Unknown keys are refused: a misspelt 
 from __future__ import annotations
 
 import enum
+import warnings
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -169,6 +170,8 @@ class Retry(_Section):
     max_backoff_s: Annotated[float, Field(gt=0)] = 60.0
     max_hint_s: Annotated[float, Field(gt=0)] = 300.0
     """A server's own hint is believed up to here."""
+    invalid_attempts: Annotated[int, Field(ge=1, le=100)] = 3
+    """Answers of one task that may miss `[output] schema` before its row is `invalid`; they do not count above."""
     row_deadline_s: Annotated[float, Field(gt=0)] = 1800.0
     """Active time of one task over all its attempts."""
 
@@ -185,16 +188,35 @@ class Timeouts(_Section):
     """Decompressed; a longer reply is cut off."""
 
 
-class Output(_Section):
-    """`[output]`: what is written where."""
+class SchemaField(enum.StrEnum):
+    """Which field of `generation_config` carries `[output] schema`."""
 
-    dir: str | None = None
-    """The run directory, relative to where the command runs; `out/<name>` unless set."""
-    state_dir: str | None = None
-    """Local disk for the journal when `dir` is a network disk."""
-    store_prompt: bool = True
-    raw: bool = False
-    """Also keep each raw reply body in the `raw` column."""
+    RESPONSE_JSON_SCHEMA = "response_json_schema"
+    RESPONSE_SCHEMA = "response_schema"
+    NONE = "none"
+
+
+with warnings.catch_warnings():
+    # `BaseModel.schema` is pydantic's long deprecated method; the setting has the word that its users say.
+    warnings.filterwarnings("ignore", 'Field name "schema"', UserWarning)
+
+    class Output(_Section):
+        """`[output]`: what is written where, and what each answer has to be."""
+
+        dir: str | None = None
+        """The run directory, relative to where the command runs; `out/<name>` unless set."""
+        state_dir: str | None = None
+        """Local disk for the journal when `dir` is a network disk."""
+        store_prompt: bool = True
+        raw: bool = False
+        """Also keep each raw reply body in the `raw` column."""
+        schema: str | dict[str, Any] | None = None  # type: ignore[assignment]  # hides pydantic's method, see above
+        """The JSON Schema that every answer must satisfy: a file, relative to the job file; `module:Model` for a
+        pydantic model or a dict that can be imported from there; or the schema itself."""
+        schema_field: SchemaField | None = None
+        """How it is sent: `response_json_schema` (dialect `google` unless set), `response_schema`, the OpenAPI subset
+        (dialect `flat` unless set), or `none`: the prompt has to ask for JSON, and a code fence around it is taken
+        off."""
 
 
 class Run(_Section):

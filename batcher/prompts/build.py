@@ -12,6 +12,7 @@ from batcher.gemini.request import TextEncoder, bare_model, encode, path, reques
 from batcher.gemini.tokens import estimate_tokens, input_bound, output_bound, text_bound
 from batcher.job.spec import Dialect, Generation, InputShape, Job
 from batcher.prompts.merge import base_request, decoded_object, merge, own_request, own_settings
+from batcher.prompts.schema import answer_schema
 from batcher.prompts.template import Template
 from batcher.records import Problem, Request, Row
 from batcher.rows.shapes import REQUEST_FIELDS, Shape, nearest
@@ -37,9 +38,10 @@ class Builder:
 
     Attributes:
         needed: the columns that a row must bring.
+        check: judges an answer by the job's schema; None when it has none.
 
     Raises:
-        JobError: a template or an override is wrong, or cannot go with the shape.
+        JobError: a template, an override or the schema is wrong, or cannot go with the shape.
     """
 
     def __init__(self, job: Job, shape: Shape, columns: Collection[str], *, where: str) -> None:
@@ -56,7 +58,9 @@ class Builder:
         system = self._compiled(job.prompt.system, "system", columns, where)
         constant = _constant(system)
         self._system = system if constant is None else None
-        self._base = _base(job, constant)
+        self._schema = answer_schema(job)
+        self.check = self._schema.check if self._schema else None
+        self._base = _base(job, constant, self._schema.settings if self._schema else {})
         self._encoder = TextEncoder(self._base, dialect=self._dialect, model=self._model)
         self._base_bound = input_bound(self._base)
         self._base_tokens = _request_tokens(self._base)
@@ -150,6 +154,8 @@ class Builder:
         return {"generation_config": settings} if settings else {}, bare_model(model)
 
     def _whole(self, row: Row, request: Mapping[str, Any], model: str, prompt: str | None) -> Request | Problem:
+        if self._schema is not None:
+            self._schema.refuse_another(request)
         body = encode(request, dialect=self._dialect, model=model)
         if len(body) > MAX_BODY_BYTES:
             return _too_large(row, body)
@@ -164,9 +170,9 @@ class Builder:
         )
 
 
-def _base(job: Job, system: str | None) -> dict[str, Any]:
+def _base(job: Job, system: str | None, settings: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        return base_request(job, system)
+        return base_request(job, system, settings)
     except ValueError as error:
         raise JobError(f"[request] or [generation]: {error}") from None
 

@@ -14,17 +14,19 @@ from batcher.job.spec import Generation, Job
 # The API takes one of them: who brings one of them decides.
 _SCHEMAS = frozenset({"response_schema", "response_json_schema"})
 _JSON_STARTS = ("{", "[")
+_NONE: Mapping[str, Any] = {}
 
 
-def base_request(job: Job, system: str | None) -> dict[str, Any]:
+def base_request(job: Job, system: str | None, settings: Mapping[str, Any] = _NONE) -> dict[str, Any]:
     """Give what every request of the job holds: canonical, without contents.
 
     Args:
         job: complete.
         system: the system instruction where it is the same for all rows.
+        settings: generation settings that come from elsewhere in the job than `[generation]`.
     """
     fields = job.request.model_dump(exclude_none=True, exclude={"send_labels"})
-    fields["generation_config"] = job.generation.model_dump(exclude_none=True) or None
+    fields["generation_config"] = {**job.generation.model_dump(exclude_none=True), **settings} or None
     fields["system_instruction"] = _instruction(system) if system else None
     fields["labels"] = dict(job.labels) if job.request.send_labels and job.labels else None
     anything = [{"parts": [{"text": "-"}]}]

@@ -29,9 +29,15 @@ def row_lines(row: Mapping[str, Any], *, width: int = 0) -> list[str]:
     name = plain(str(row.get("id") or "row")).replace("\n", " ")
     head = f"{name}  {' · '.join(facts)}"
     answer = row.get("response")
+    why = ": ".join(filter(None, (row.get("error_kind"), row.get("error_message")))) or None
     if not answer:
-        answer = ": ".join(filter(None, (row.get("error_kind"), row.get("error_message")))) or row.get("finish_reason")
-    return [head, *_indented("> ", row.get("prompt"), width), *_indented("  ", answer, width)]
+        answer, why = why or row.get("finish_reason"), None
+    return [
+        head,
+        *_indented("> ", row.get("prompt"), width),
+        *_indented("  ", answer, width),
+        *_indented("! ", why, width),  # of an answer that is there but not what was asked for
+    ]
 
 
 def plain(text: str) -> str:

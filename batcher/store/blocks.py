@@ -51,10 +51,11 @@ def is_sealed(row: BlockRow | None) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Begun:
-    """An unfinished task's past: how many attempts it had, and how many of them counted."""
+    """An unfinished task's past: how many attempts it had, how many of them counted, how many answers were invalid."""
 
     attempts: int
     counted: int
+    invalid: int = 0
 
 
 def read_blocks(connection: sqlite3.Connection) -> dict[int, BlockRow]:
@@ -133,7 +134,11 @@ def read_begun(first: int, stop: int) -> Callable[[sqlite3.Connection], dict[int
         for task, n, record in rows:
             before = begun.get(task, Begun(attempts=0, counted=0))
             attempt = unpack_attempt(task, n, record)
-            begun[task] = Begun(attempts=n, counted=before.counted + _counted(attempt))
+            begun[task] = Begun(
+                attempts=n,
+                counted=before.counted + _counted(attempt),
+                invalid=before.invalid + (attempt.verdict is Kind.INVALID),
+            )
         return begun
 
     return work

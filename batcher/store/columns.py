@@ -7,10 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from batcher.records import Answer, Attempt, Candidate, Outcome
+from batcher.records import Answer, Attempt, Candidate, Outcome, Status
 from batcher.store import schemas
 from batcher.store.bills import Earlier, Read, RowBill, Terms, cost_of, reserve_usd, row_bill
 from batcher.store.nested import candidates, constant, labels_column, prompt_feedback, usage_arrays, usage_metadata
+from batcher.store.parsed import parsed, schema_valid
 
 _NO_CANDIDATE = Candidate(index=0)
 
@@ -39,13 +40,14 @@ def data_columns(  # noqa: PLR0913, PLR0917  the parts of one slice
     ended = Outcome._make(zip(*outcomes, strict=True) if rows else [()] * len(Outcome._fields))
     answers: Sequence[Answer] = row.answer  # type: ignore[assignment]  # a column of them
     firsts = [answer.candidates[0] if answer.candidates else _NO_CANDIDATE for answer in answers]
+    statuses: Sequence[Status] = ended.status  # type: ignore[assignment]  # a column of them
     columns: dict[str, Any] = {
         "task": pa.array(ended.task, pa.int64()),
         "ordinal": planned.column("ordinal"),
         "sample": pa.array([task % terms.samples for task in ended.task], pa.int16()),  # type: ignore[attr-defined]
         "id": planned.column("id").cast(pa.string()),
         "prompt": planned.column("prompt") if terms.store_prompt else pa.nulls(count, pa.large_string()),
-        "status": pa.array(ended.status, pa.string()),
+        "status": pa.array(statuses, pa.string()),
         "response": pa.array([first.text for first in firsts], pa.large_string()),
         "candidates": candidates([answer.candidates for answer in answers]),
         "prompt_feedback": prompt_feedback(answers),
@@ -73,6 +75,9 @@ def data_columns(  # noqa: PLR0913, PLR0917  the parts of one slice
         "request_hash": planned.column("request_hash"),
         "labels": labels_column(terms.labels, count),
     }
+    if schema.get_field_index("parsed") >= 0:
+        columns["parsed"] = parsed(statuses, [first.text for first in firsts])
+        columns["schema_valid"] = schema_valid(statuses)
     if terms.raw:
         columns["raw"] = pa.array(row.raw, pa.large_binary())
     user = planned.column("user")

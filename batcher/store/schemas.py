@@ -82,17 +82,26 @@ _ANSWER = [
     ("request_hash", pa.binary(16)),
     ("labels", LABELS),
 ]
-_OPTIONAL = ("parsed", "schema_valid", "raw")
+_PARSED = [("parsed", pa.large_string()), ("schema_valid", pa.bool_())]
 
-RESERVED = frozenset(name for name, _ in _IDENTITY + _ANSWER) | frozenset(_OPTIONAL)
+RESERVED = frozenset(name for name, _ in _IDENTITY + _ANSWER + _PARSED) | {"raw"}
 """Names a user's column may not take; it gets the prefix `input_` instead."""
 
 
-def data_schema(user: Iterable[pa.Field], *, raw: bool) -> pa.Schema:
-    """The frozen schema of `data/`: identity, the user's columns under their output names, then ours."""
+def data_schema(user: Iterable[pa.Field], *, raw: bool, parsed: bool = False) -> pa.Schema:
+    """The frozen schema of `data/`: identity, the user's columns under their output names, then ours.
+
+    Args:
+        user: the input's columns.
+        raw: whether the raw replies are kept.
+        parsed: whether the job has a schema for its answers; their columns stand behind `response`.
+    """
     fields = [pa.field(name, kind) for name, kind in _IDENTITY]
     fields += list(user)
-    fields += [pa.field(name, kind) for name, kind in _ANSWER]
+    for name, kind in _ANSWER:
+        fields.append(pa.field(name, kind))
+        if parsed and name == "response":
+            fields += [pa.field(own, own_kind) for own, own_kind in _PARSED]
     if raw:
         fields.append(pa.field("raw", pa.large_binary()))
     return pa.schema(fields)
