@@ -75,7 +75,7 @@ class AnswerSchema:
         sent = request.get("generation_config", {})
         for name, value in self.settings.items():
             if sent.get(name) != value:
-                other = next((rival for rival in _RIVALS if rival != name and rival in sent), name)
+                other = name if name in sent else next(rival for rival in _RIVALS if rival in sent)
                 raise ValueError(f"{other}: the row brings its own beside the job's [output] schema")
 
 

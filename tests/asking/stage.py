@@ -10,9 +10,10 @@ import orjson
 
 from batcher.asking.ask import Asker, Ending, OpenTask, Turn, World
 from batcher.errors import StorageError
+from batcher.gemini.verdict import Verdict
 from batcher.job.spec import Retry
 from batcher.pacing.gate import Gate, Quotas
-from batcher.records import Attempt, NoReply, NoReplyKind, Outcome, Reply, Request
+from batcher.records import Answer, Attempt, NoReply, NoReplyKind, Outcome, Reply, Request
 from batcher.store.frames import unpack_attempt, unpack_outcome
 from tests.builders import a_request
 from tests.fakes import FakeClock, ScriptedTransport, steady
@@ -103,6 +104,7 @@ class Stage:
         chance: float = 0.5,
         latency_s: float = 0.0,
         commit_s: float = 0.0,
+        check: Callable[[Answer], Verdict | None] | None = None,
         **retry: Any,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -119,6 +121,7 @@ class Stage:
             world=World(now_s=loop.time, wall_us=self.clock, chance=steady(chance)),
             secret=SECRET,
             on_turn=self.turns.append,
+            check=check,
         )
 
     async def ask(self, task: OpenTask) -> Ending:
