@@ -23,6 +23,7 @@ COLUMNS: Mapping[str, str] = {
     "prompt": "what was asked, rendered",
     "status": "`ok`, `blocked`, `truncated`, `invalid` or `failed`",
     "response": "visible text of the first candidate",
+    "parsed, schema_valid": "the answer as JSON, when it satisfies the run's schema; whether it does",
     "candidates, prompt_feedback": "the whole reply",
     "usage_metadata": "tokens as the endpoint counted them, of the attempt that answered",
     "input_tokens, output_tokens": "billed, over all attempts",

@@ -134,16 +134,16 @@ async def sealed_part(plan):
 async def test_an_unfinished_task_goes_on_counting(tmp_path):
     async with Opened(planned(tmp_path, prompts(3))) as opened:
         digest = await opened.work_list.write(opened.block)
-        for n, kind in ((1, Kind.RETRY), (2, Kind.THROTTLED), (3, Kind.RETRY)):
+        for n, kind in ((1, Kind.RETRY), (2, Kind.THROTTLED), (3, Kind.RETRY), (4, Kind.INVALID)):
             attempt = an_attempt(task=1, n=n, verdict=kind, http_status=503, body=b"")
             await opened.journal.attempted(1, n, pack_attempt(attempt))
         await opened.journal.call(put_block(1, State.OPEN, 1, digest))
         _, chunks = await opened.chunks(open_row(digest))
         tasks = {task.task: task for chunk in chunks for task in chunk.tasks}
-        assert (tasks[1].attempts, tasks[1].counted) == (3, 2)
+        assert (tasks[1].attempts, tasks[1].counted, tasks[1].tries) == (4, 2, {Kind.INVALID: 1})
         assert (tasks[0].attempts, tasks[0].counted) == (0, 0)
         rows = await opened.journal.call(lambda c: c.execute("select task, n from admitted order by 1").fetchall())
-        assert rows == [(0, 1), (1, 4), (2, 1)]
+        assert rows == [(0, 1), (1, 5), (2, 1)]
 
 
 async def test_an_input_changed_under_the_plan_is_found_before_the_block_is_asked(tmp_path):

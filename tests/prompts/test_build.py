@@ -52,6 +52,49 @@ def test_a_plain_prompt_is_sent_as_it_is(prompt: str) -> None:
 
 
 @given(prompts)
+def test_the_jobs_schema_is_in_the_body_and_in_the_hash_whatever_the_way(prompt: str) -> None:
+    schema = {"type": "object", "properties": {"b": {"type": "string"}, "a": {"type": "string"}}}
+    config = {"responseMimeType": "application/json", "responseJsonSchema": schema}
+    body = {"contents": [{"role": "user", "parts": [{"text": prompt}]}]}
+    plain = a_builder(output__schema=schema)
+
+    request = built(plain, prompt=prompt)
+
+    assert orjson.loads(request.body) == {**body, "generationConfig": config}
+    assert request.request_hash == request_hash(canonical({**body, "generationConfig": config}), "gemini-2.5-flash")
+    assert request.request_hash != built(a_builder(), prompt=prompt).request_hash
+    assert request.input_bound > built(a_builder(), prompt=prompt).input_bound
+    for way, row in [
+        (a_builder(CONTENTS, ("contents",), output__schema=schema), body),
+        (a_builder(KEY_REQUEST, output__schema=schema), {"key": "k", "request": {**body, "generationConfig": config}}),
+        (a_builder(output__schema=schema, **{"prompt.overrides": {"temperature": "t"}}), {"prompt": prompt, "t": None}),
+    ]:
+        assert built(way, **row).request_hash == request.request_hash
+    assert plain.check is not None
+    assert a_builder().check is None
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        ({"responseSchema": {"type": "STRING"}}, "response_schema"),
+        ({"responseJsonSchema": {"type": "string"}}, "response_json_schema"),
+        ({"responseMimeType": "text/plain"}, "response_mime_type"),
+    ],
+)
+def test_a_row_cannot_have_a_schema_beside_the_jobs(config: dict[str, Any], name: str) -> None:
+    row = {"contents": HI, "generationConfig": config}
+    message = f"prompts.jsonl:17: {name}: the row brings its own beside the job's [output] schema"
+
+    for field in ("response_json_schema", "response_schema"):
+        schema = {"type": "array", "items": {"type": "string"}}
+        builder = a_builder(CONTENTS, tuple(row), output__schema=schema, output__schema_field=field)
+        assert problem(builder, **row) == ("bad_input", message)
+    unsent = a_builder(CONTENTS, tuple(row), output__schema={"type": "array"}, output__schema_field="none")
+    assert orjson.loads(built(unsent, **row).body)["generationConfig"] == config
+
+
+@given(prompts)
 def test_one_question_in_any_shape_is_one_question(prompt: str) -> None:
     body = {"contents": [{"role": "user", "parts": [{"text": prompt}]}], "generationConfig": {"temperature": 0.5}}
     job = {"generation.temperature": 0.5}

@@ -130,6 +130,18 @@ def test_an_unfinished_task_knows_its_attempts_and_which_of_them_counted(journal
     assert read_begun(1, 9)(journal) == {1: Begun(attempts=3, counted=2), 2: Begun(attempts=1, counted=0)}
 
 
+def test_answers_that_missed_the_schema_are_counted_apart(journal):
+    missed = {"verdict": Kind.INVALID, "billed": Billed.YES, "http_status": 200}
+    tried(
+        journal,
+        an_attempt(n=1, reason="invalid_json", **missed),
+        an_attempt(n=2, verdict=Kind.RETRY, reason="http_503", http_status=503),
+        an_attempt(n=3, reason="schema_mismatch", **missed),
+    )
+
+    assert read_begun(0, 1)(journal) == {0: Begun(attempts=3, counted=1, invalid=2)}
+
+
 @pytest.mark.parametrize(
     "kind",
     [

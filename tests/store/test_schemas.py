@@ -41,6 +41,8 @@ DATA = [
     ("prompt", "large_string"),
     ("status", "string"),
     ("response", "large_string"),
+    ("parsed", "large_string"),
+    ("schema_valid", "bool"),
     ("candidates", CANDIDATES),
     ("prompt_feedback", f"struct<block_reason: string, safety_ratings: {RATINGS}>"),
     ("usage_metadata", USAGE),
@@ -105,7 +107,7 @@ LEDGER = [
     ("reserve_input_tokens", "int64"),
     ("reserve_output_tokens", "int64"),
 ]
-SCHEMAS = {"data": data_schema([pa.field("lang", pa.large_string())], raw=True), "attempts": ATTEMPTS}
+SCHEMAS = {"data": data_schema([pa.field("lang", pa.large_string())], raw=True, parsed=True), "attempts": ATTEMPTS}
 COST, WASTED = Decimal("12345678901234567890123.000000000000001"), Decimal("0.000000000000002")
 AT = dt.datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=dt.UTC)
 
@@ -179,8 +181,15 @@ def test_the_raw_column_is_there_when_asked_for():
     assert data_schema([], raw=True).names == [*data_schema([], raw=False).names, "raw"]
 
 
+def test_the_columns_of_a_schema_for_answers_are_there_when_it_is():
+    plain, parsed = data_schema([], raw=False).names, data_schema([], raw=False, parsed=True).names
+    at = plain.index("response") + 1
+
+    assert parsed == [*plain[:at], "parsed", "schema_valid", *plain[at:]]
+
+
 def test_our_names_are_reserved():
-    assert {name for name, _ in DATA if name != "lang"} | {"parsed", "schema_valid"} == RESERVED
+    assert {name for name, _ in DATA if name != "lang"} == RESERVED
 
 
 @pytest.mark.parametrize("table", SCHEMAS)

@@ -1,6 +1,5 @@
 """A job with a schema: what is `ok` fits it, what is not keeps its text, and every answer is paid for in the ledger."""
 
-import os
 import signal
 import subprocess
 from decimal import Decimal
@@ -214,7 +213,7 @@ def test_another_schema_is_another_job(tmp_path, schema_file):
 
     (difference,) = refused.value.differences
     assert difference.startswith("output.schema: …")
-    assert ": [\"answer\"], " in difference.partition("→")[2]
+    assert ': ["answer"], ' in difference.partition("→")[2]
 
 
 @pytest.mark.parametrize("field", ["response_json_schema", "response_schema", "none"])
@@ -287,23 +286,16 @@ def test_a_kill_does_not_give_invalid_answers_a_new_budget(tmp_path, schema_file
     invalid = [each for each in attempts if each["verdict"] == "invalid"]
     assert len(invalid) == 50
     assert [each["attempt"] for each in attempts] == list(range(1, len(attempts) + 1))
-    assert os.path.exists(tmp_path / "out" / "_SUCCESS")
+    assert (tmp_path / "out" / "_SUCCESS").exists()
 
 
 @pytest.mark.parametrize(
     ("schema", "more", "message"),
     [
         (
-            {"type": "objekt"},
+            {"minimum": "0"},
             {},
-            "[output] schema: not a valid JSON Schema: $.type: \"objekt\" is not valid under any of the schemas listed"
-            " in the 'anyOf' keyword",
-        ),
-        (
-            {"properties": {"a": {"$ref": "https://example.com/a.json"}}},
-            {},
-            "[output] schema: not a valid JSON Schema: $: it refers to another document, and nothing is fetched;"
-            " put it under $defs",
+            '[output] schema: not a valid JSON Schema: $.minimum: "0" is not of type "number"',
         ),
         (
             {"type": "object", "properties": {"tags": {"type": "array", "uniqueItems": True}}},
