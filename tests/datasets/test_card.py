@@ -29,8 +29,8 @@ def manifest(**given):
     return defaults | given
 
 
-def names(user=(), *, raw=False):
-    return data_schema([pa.field(name, pa.string()) for name in user], raw=raw).names
+def names(user=(), *, raw=False, parsed=False):
+    return data_schema([pa.field(name, pa.string()) for name in user], raw=raw, parsed=parsed).names
 
 
 def written(of=None, columns=None, totals=TOTALS, verdict="done: 164 of 164 ok"):
@@ -67,14 +67,17 @@ def test_how_big_it_is(tasks, size):
     assert front(written(manifest(tasks=tasks)))[0]["size_categories"] == [size]
 
 
+@pytest.mark.parametrize("parsed", [False, True])
 @pytest.mark.parametrize("raw", [False, True])
-def test_every_column_of_ours_is_explained_once_and_in_its_order(raw):
-    columns = names(raw=raw)
+def test_every_column_of_ours_is_explained_once_and_in_its_order(raw, parsed):
+    columns = names(raw=raw, parsed=parsed)
     explained = [name for row in COLUMNS for name in row.split(", ")]
     assert set(columns) <= set(explained)
     assert len(explained) == len(set(explained))
-    assert set(explained) - set(columns) == (set() if raw else {"raw"})
+    missing = (set() if raw else {"raw"}) | (set() if parsed else {"parsed", "schema_valid"})
+    assert set(explained) - set(columns) == missing
     assert ("`raw`" in written(columns=columns)) is raw
+    assert ("`parsed`, `schema_valid`" in written(columns=columns)) is parsed
 
 
 def test_the_columns_of_the_input_are_named():

@@ -100,7 +100,8 @@ def test_a_module_in_a_package_and_one_of_pythons_path():
     assert load(job_naming('"tests.job.test_answer_schema:SCHEMA"')).output.schema == SCHEMA
 
 
-def test_an_import_leaves_no_trace_and_sees_the_module_as_it_is_now():
+def test_an_import_leaves_no_trace_and_sees_the_module_as_it_is_now(monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     write("jobs/shapes.py", 'plain = {"title": "one"}')
     before = (set(sys.modules), list(sys.path), sys.dont_write_bytecode)
 

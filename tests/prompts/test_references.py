@@ -20,7 +20,7 @@ odd_names = st.sampled_from(["a", "enum", "$ref"])
 beside = st.fixed_dictionaries({}, optional={"description": st.text(max_size=3), "default": st.none()})
 leaves = st.one_of(
     st.builds(lambda ref, words: {"$ref": ref, **words}, references, beside),
-    st.just({"const": {"$ref": "#/data", "title": "no schema"}}),
+    st.just({"const": {"$ref": "#/$defs/Text", "title": "no schema"}}),
     st.just({"type": "integer"}),
 )
 nodes = st.recursive(
@@ -33,7 +33,7 @@ nodes = st.recursive(
     max_leaves=5,
 )
 values = st.recursive(
-    st.none() | st.integers(0, 1) | st.text(max_size=1) | st.just({"$ref": "#/data", "title": "no schema"}),
+    st.none() | st.integers(0, 1) | st.text(max_size=1) | st.just({"$ref": "#/$defs/Text", "title": "no schema"}),
     lambda inner: (
         st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "enum", "$ref", "next"]), inner, max_size=2)
     ),
