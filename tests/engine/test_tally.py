@@ -10,6 +10,7 @@ from batcher.asking.ask import Turn
 from batcher.engine.tally import Tally
 from batcher.gemini.refusal import OK, judge, status_of
 from batcher.gemini.reply import read
+from batcher.gemini.structured import judge_json
 from batcher.money.prices import RateCard
 from batcher.money.totals import Tokens, Totals
 from batcher.pacing.permit import Permit
@@ -33,9 +34,11 @@ TERMS = Terms(
 PERMIT = Permit(lane="lane")
 
 
-def a_turn(reply, **fields):
+def a_turn(reply, *, misses_the_schema=False, **fields):
     answer = read(reply.body)
     verdict = judge(reply, answer)
+    if misses_the_schema and verdict is OK:
+        verdict = judge_json(answer, lambda _: "$: no", most=3, fenced=False)
     known = {"http_status": reply.status, "verdict": verdict.kind, "billed": verdict.billed, "body": reply.body}
     attempt = an_attempt(**(known | fields))
     return Turn(attempt=attempt, verdict=verdict, answer=answer, permit=PERMIT)
@@ -55,13 +58,13 @@ def test_a_session_adds_up_to_what_its_parts_will_say(made):
     assert tally.sent == len(turns)
 
 
-@given(st.lists(replies(), max_size=8))
+@given(st.lists(st.tuples(replies(), st.booleans()), max_size=8))
 def test_what_is_wasted_is_known_as_soon_as_it_is_paid(made):
     """As the parts say it later, when the task has its outcome."""
     tally = Tally(Totals(), TERMS)
     outcomes, asked = [], []
-    for n, reply in enumerate(made):
-        turn = a_turn(reply, task=n)
+    for n, (reply, misses) in enumerate(made):
+        turn = a_turn(reply, misses_the_schema=misses, task=n)
         tally.turn(turn)
         status = status_of(turn.verdict, turn.answer)
         outcomes.append(an_outcome(task=n, status=status, answered=int(status is not Status.FAILED)))

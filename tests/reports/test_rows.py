@@ -60,6 +60,18 @@ def test_an_answer_cannot_move_the_cursor(text):
     assert plain(plain(text)) == plain(text)
 
 
+def test_an_answer_that_is_not_what_was_asked_for_says_why_below_it():
+    row = {
+        "id": "a",
+        "status": "invalid",
+        "response": "[1]",
+        "error_kind": "schema_mismatch",
+        "error_message": '$: [1] is not of type "object"',
+    }
+
+    assert row_lines(row) == ["a  invalid", "    [1]", '  ! schema_mismatch: $: [1] is not of type "object"']
+
+
 def test_colours_of_an_answer_are_made_visible():
     assert plain("\x1b[31mred\x1b[0m\ttab\r\nend") == "\ufffd[31mred\ufffd[0m tab\nend"
 
