@@ -56,8 +56,7 @@ def canonical_json(text: str) -> str:
     """Spell JSON in one way: no blanks, keys sorted, so that equal answers are equal texts.
 
     Args:
-        text: JSON, perhaps in a code fence. What no JSON writer carries (deeper than it goes, digits without end) is
-            kept as it is.
+        text: JSON, perhaps in a code fence. What is nested deeper than JSON writers go is kept as it is.
     """
     bare = _unfenced(text)
     try:

@@ -15,7 +15,6 @@ from typing import Any
 
 import orjson
 from pydantic import BaseModel, TypeAdapter
-from pydantic.errors import PydanticUserError
 
 from batcher.job.complaints import shown
 
@@ -99,7 +98,10 @@ def _attribute(module: ModuleType, name: str) -> object:
     if name in vars(module):
         return vars(module)[name]
     near = difflib.get_close_matches(name, names, n=1)
-    raise ValueError(f"module {module.__name__!r} has no {name!r}{f'; did you mean {near[0]!r}?' if near else ''}")
+    # Its file, because another module of that name may have come first.
+    where = getattr(module, "__file__", None) or "built in"
+    meant = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"module {module.__name__!r} ({where}) has no {name!r}{meant}")
 
 
 def _schema_of(found: object, named: str) -> dict[str, Any]:
@@ -108,7 +110,7 @@ def _schema_of(found: object, named: str) -> dict[str, Any]:
             found = found.model_json_schema()
         elif isinstance(found, TypeAdapter):
             found = found.json_schema()
-    except PydanticUserError as error:
+    except Exception as error:  # noqa: BLE001  types may bring code of their own for their schema
         raise ValueError(f"{named}: has no JSON Schema: {_one_line(error)}") from None
     if not isinstance(found, Mapping):
         what = f"the class {found.__name__}" if isinstance(found, type) else f"a value of type {type(found).__name__}"

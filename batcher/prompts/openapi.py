@@ -64,7 +64,8 @@ class _Saying:
         if not isinstance(schema, Mapping):
             raise ValueError(f"{path}: found {json.dumps(schema)}, which response_schema cannot say")  # noqa: TRY004
         schema, inside = self._resolved(schema, path, inside)
-        told = {name: schema[name] for name in schema if name in _CARRIED}
+        # A null counts as absent in the API's JSON, and so it does in a canonical request.
+        told = {name: schema[name] for name in schema if name in _CARRIED and schema[name] is not None}
         options = [name for name in ("anyOf", "oneOf") if name in schema]
         if options:
             return self._one_of(schema, options[0], path, inside) | told
@@ -101,6 +102,8 @@ class _Saying:
         options = [(each, f"{path}.{key}[{at}]") for at, each in enumerate(schema[key])]
         some = [(each, where) for each, where in options if each != {"type": "null"}]
         nullable = {"nullable": True} if len(some) < len(options) else {}
+        if not some:
+            return {"type": "NULL"}
         if len(some) == 1:
             return self.said(*some[0], inside) | nullable
         return {"any_of": [self.said(each, where, inside) for each, where in some]} | nullable

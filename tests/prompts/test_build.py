@@ -87,9 +87,10 @@ def test_a_row_cannot_have_a_schema_beside_the_jobs(config: dict[str, Any], name
     message = f"prompts.jsonl:17: {name}: the row brings its own beside the job's [output] schema"
 
     for field in ("response_json_schema", "response_schema"):
-        schema = {"type": "array", "items": {"type": "string"}}
+        schema = {"type": "array", "items": {"type": "string", "default": None}}
         builder = a_builder(CONTENTS, tuple(row), output__schema=schema, output__schema_field=field)
         assert problem(builder, **row) == ("bad_input", message)
+        assert built(builder, contents=HI, generationConfig={"temperature": 1})
     unsent = a_builder(CONTENTS, tuple(row), output__schema={"type": "array"}, output__schema_field="none")
     assert orjson.loads(built(unsent, **row).body)["generationConfig"] == config
 

@@ -17,7 +17,13 @@ from batcher.prompts.openapi import said_in_openapi
 
 names = st.sampled_from(["city", "unit price", "anyOf", "maxItems", "type", "ü"])
 told = st.fixed_dictionaries(
-    {}, optional={"title": st.text(max_size=3), "description": st.text(max_size=3), "deprecated": st.booleans()}
+    {},
+    optional={
+        "title": st.text(max_size=3),
+        "description": st.text(max_size=3),
+        "deprecated": st.booleans(),
+        "default": st.none() | st.just([None]),
+    },
 )
 
 
@@ -159,10 +165,10 @@ def test_a_pydantic_model_is_said_with_its_definitions_in_place() -> None:
         "properties": {
             "items": {"type": "ARRAY", "title": "Items", "items": item},
             "main": item | {"description": "the first one"},
-            "note": {"type": "STRING", "title": "Note", "default": None, "nullable": True},
+            "note": {"type": "STRING", "title": "Note", "nullable": True},
             "colour": {"type": "STRING", "title": "Colour", "default": "red", "enum": ["red", "green"]},
             "kind": {"type": "STRING", "title": "Kind", "default": "order", "enum": ["order"]},
-            "tag": {"type": "STRING", "title": "Tag", "default": None, "enum": ["a", "b"], "nullable": True},
+            "tag": {"type": "STRING", "title": "Tag", "enum": ["a", "b"], "nullable": True},
             "size": {"any_of": [{"type": "INTEGER"}, {"type": "STRING"}], "title": "Size", "default": 0},
         },
         "property_ordering": ["items", "main", "note", "colour", "kind", "tag", "size"],
@@ -179,6 +185,7 @@ def test_a_pydantic_model_is_said_with_its_definitions_in_place() -> None:
             {"any_of": [{"type": "STRING", "min_length": 1}, {"type": "INTEGER", "maximum": 3}]},
         ),
         ({"type": "null"}, {"type": "NULL"}),
+        ({"anyOf": [{"type": "null"}]}, {"type": "NULL"}),
         ({"enum": ["a"]}, {"type": "STRING", "enum": ["a"]}),
         ({"enum": ["a", None]}, {"type": "STRING", "enum": ["a"], "nullable": True}),
         ({"const": "a"}, {"type": "STRING", "enum": ["a"]}),
