@@ -78,6 +78,7 @@ class Rig:
     tally: Tally
     halt: Halt
     session: Session
+    worklist: WorkList
     rows: Mapping[int, BlockRow]
     failpoints: FailPoints = field(default_factory=FailPoints)
 
@@ -156,6 +157,7 @@ async def rigged(
             tally=tally,
             halt=halt,
             session=session,
+            worklist=worklist,
             rows=rows,
         )
     finally:

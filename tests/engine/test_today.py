@@ -100,7 +100,7 @@ async def test_lost_attempts_count_for_the_model_that_their_row_named(tmp_path):
     rows = [{"prompt": f"p{n}", "m": "gemini-2.5-pro" if n % 2 else None} for n in range(6)]
     plan, clock = planned(tmp_path, rows, **LIMITED | {"prompt.overrides": {"model": "m"}}), FakeClock()
     async with rigged(plan, ScriptedTransport(echo), clock=clock) as rig:
-        work = rig.session._worklist
+        work = rig.worklist
         async for chunk in work.chunks(await work.open(plan.index.blocks[0], None)):
             await chunk.committed  # admitted, and then the process dies
     async with rigged(plan, ScriptedTransport([]), clock=clock) as rig:

@@ -197,6 +197,8 @@ def test_slots_are_neither_lost_nor_made(size, steps):
                 await crowd.check()
             else:
                 STEPS[step](crowd, number)
+            if step.startswith("come"):
+                await asyncio.sleep(0)  # it stands in line, or has its slot, before anything else happens
         await crowd.check()
         for line in (True, False):
             numbers = [number for ahead, number in crowd.got if ahead is line]
