@@ -9,8 +9,9 @@ from typing import Any
 import click
 
 from batcher.cli.engine import engine_of
-from batcher.cli.run import close, watch
+from batcher.cli.run import close
 from batcher.cli.say import Voice, voice, voice_options, width
+from batcher.cli.watching import watching
 from batcher.emulator.server import Emulator
 from batcher.emulator.settings import Latency, Settings
 from batcher.errors import InputError, JobError
@@ -44,9 +45,9 @@ def demo(ctx: click.Context, /, out: Path, *, fresh: bool, **given: Any) -> int:
         _remove(out)
     with Emulator(Settings(seed=_SEED, latency=_LATENCY)).in_thread() as emulator:
         said.narrate(f"asking the emulator on {emulator.url}; costs are what Gemini would take")
-        summary = engine_of(ctx).run(
-            _job(emulator.url, out), key=Secret("demo", source="the demo"), out=out, limit=None, watch=watch(said)
-        )
+        key = Secret("demo", source="the demo")
+        with watching(said) as watch:
+            summary = engine_of(ctx).run(_job(emulator.url, out), key=key, out=out, limit=None, watch=watch)
     _show_rows(said, out)
     return close(ctx, said, summary)
 
@@ -72,4 +73,4 @@ def _show_rows(said: Voice, out: Path) -> None:
     if said.quiet:
         return
     for row in first_rows(out, _ROWS_SHOWN):
-        click.echo("\n".join(["", *row_lines(row, width=width())]))
+        click.echo("\n".join([*row_lines(row, width=width()), ""]))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +12,16 @@ from typing import Any
 
 import click
 
-from batcher.cli.engine import Watch, engine_of
-from batcher.cli.say import TYPED, Voice, voice, voice_options, width
+from batcher.cli.engine import engine_of
+from batcher.cli.say import TYPED, Voice, voice, voice_options
+from batcher.cli.watching import watching
 from batcher.engine.progress import Summary
 from batcher.errors import Exit
 from batcher.job.complaints import shown
 from batcher.job.key import Secret, read_key
 from batcher.job.load import Loaded, load_job, revised
 from batcher.records import Status
-from batcher.reports.terminal import ProgressPrinter, summary_json, summary_lines
+from batcher.reports.terminal import summary_json, summary_lines
 
 # Parameter -> setting. The job judges the values, so that a flag and a job file are refused in the same words.
 _SETTINGS: Mapping[str, str] = {
@@ -100,13 +100,14 @@ def run(ctx: click.Context, /, job: Path | None, sets: tuple[str, ...], limit: i
     _say_settings(said, loaded)
     key = read_key(loaded.job.endpoint, os.environ)
     _say_note(said, key.note)
-    summary = engine_of(ctx).run(
-        loaded.job,
-        key=key,
-        out=Path(loaded.job.output.dir or ""),
-        limit=limit,
-        watch=watch(said),
-    )
+    with watching(said) as watch:
+        summary = engine_of(ctx).run(
+            loaded.job,
+            key=key,
+            out=Path(loaded.job.output.dir or ""),
+            limit=limit,
+            watch=watch,
+        )
     return close(ctx, said, _naming(key, summary))
 
 
@@ -134,26 +135,21 @@ def retry(ctx: click.Context, /, out: Path, statuses: tuple[str, ...], sets: tup
     job = revised(engine.job(out), sets=sets, origin=str(out / "run.json"))
     key = read_key(job.endpoint, os.environ)
     _say_note(said, key.note)
-    summary = engine.retry(
-        job,
-        key=key,
-        out=out,
-        statuses=frozenset(Status(status) for status in statuses or (Status.FAILED,)),
-        watch=watch(said),
-    )
+    with watching(said) as watch:
+        summary = engine.retry(
+            job,
+            key=key,
+            out=out,
+            statuses=frozenset(Status(status) for status in statuses or (Status.FAILED,)),
+            watch=watch,
+        )
     return close(ctx, said, _naming(key, summary))
-
-
-def watch(said: Voice) -> Watch:
-    """Let a voice tell how a run goes."""
-    return Watch(show=ProgressPrinter(said.narrate, width=width(sys.stderr)), log=said.narrate)
 
 
 def close(ctx: click.Context, said: Voice, summary: Summary) -> Exit:
     """Print how it ended; give its exit code. A run that stopped goes on by the same command, which only we know."""
     if not summary.next_command:
         summary = replace(summary, next_command=shlex.join(["batcher", *ctx.meta.get(TYPED, ())]))
-    said.narrate("")
     said.result(summary_lines(summary), summary_json(summary))
     return summary.exit_code
 

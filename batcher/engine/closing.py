@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from batcher.datasets.card import card
 from batcher.engine.halt import Halt
+from batcher.engine.latency import quantile_ms
 from batcher.engine.plan import Plan
 from batcher.engine.progress import Summary, Totals
 from batcher.engine.retry import has_worth_asking
@@ -73,6 +74,8 @@ async def close_run(  # noqa: PLR0913
         rows_per_s=tally.steady_per_s,
         limited_by=limited_by,
         next_command=next_command,
+        p50_ms=quantile_ms(tally.latencies, 0.5),
+        p95_ms=quantile_ms(tally.latencies, 0.95),
         notes=(*plan.index.notes, *_bills(plan, totals, tally), *_hints(halt)),
     )
     try:
@@ -174,6 +177,9 @@ def _as_json(summary: Summary) -> dict[str, object]:
         "elapsed_s": round(summary.elapsed_s, 3),
         "rows_per_s": round(summary.rows_per_s, 3),
         "limited_by": summary.limited_by,
+        "p50_ms": summary.p50_ms and round(summary.p50_ms, 1),
+        "p95_ms": summary.p95_ms and round(summary.p95_ms, 1),
         "next_command": summary.next_command,
+        "notes": list(summary.notes),
         "totals": summary.totals.as_json(),
     }

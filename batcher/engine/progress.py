@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from decimal import Decimal
 
 from batcher.errors import Exit
 from batcher.money.totals import Tokens, Totals
@@ -29,10 +30,13 @@ class Snapshot:
         done_before: tasks that an earlier session had finished.
         in_flight, waiting: open tasks with a request out, and without.
         limited_by: what the next request waits for: `concurrency`, `requests/min`, `input tokens/min`, `requests/day`,
-            `journal`, `sealing` or empty.
+            `journal`, `sealing` or empty; as it was most of the last seconds.
         elapsed_s: of this session.
         rate_per_s: tasks finished a second, over the last seconds.
-        eta_s: None while nobody can tell.
+        eta_s: at the pace of the last minute; None while nobody can tell.
+        p50_ms, p95_ms: latency of the answers of the last minute, within 2.2 %; None while there are none.
+        projected_usd: what the whole run will have cost if the rest costs what this session did a task; None while
+            nobody can tell, and where a price is unknown.
     """
 
     phase: Phase
@@ -45,6 +49,9 @@ class Snapshot:
     elapsed_s: float
     rate_per_s: float
     eta_s: float | None
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    projected_usd: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +66,7 @@ class Summary:
         elapsed_s: of this session.
         rows_per_s: tasks finished a second in this session, from its first request to its last answer.
         limited_by: what held the run back for most of this session.
+        p50_ms, p95_ms: latency of the answers of this session, within 2.2 %; None when there were none.
         next_command: what to type next.
         notes: one line each: warnings that must not scroll away (unknown price, renamed columns).
     """
@@ -75,4 +83,6 @@ class Summary:
     rows_per_s: float
     limited_by: str
     next_command: str
+    p50_ms: float | None = None
+    p95_ms: float | None = None
     notes: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,8 @@ class RunStatus:
         phase: what it is doing; None when nobody runs it.
         verdict: how its last session ended; None when it did not say.
         last_activity: when it last wrote anything.
+        now: what the process that runs it said last, about every two seconds; None when nobody runs it or it has said
+            nothing yet.
     """
 
     run_dir: str
@@ -58,6 +61,7 @@ class RunStatus:
     host: str | None
     last_activity: dt.datetime | None
     next_command: str
+    now: Snapshot | None = None
 
 
 def write_status(rundir: RunDir, snapshot: Snapshot, last: Iterable[Ending], command: str) -> None:
@@ -69,6 +73,7 @@ def write_status(rundir: RunDir, snapshot: Snapshot, last: Iterable[Ending], com
         "phase": snapshot.phase,
         "command": command,
         "totals": snapshot.totals.as_json(),
+        "now": _as_json(snapshot),
         "last": [_shown(ending) for ending in last],
     }
     with contextlib.suppress(OSError):  # a full disk speaks where it matters: in the journal
@@ -105,7 +110,41 @@ def read_status(out: Path) -> RunStatus:
         host=said.get("host") if running else None,
         last_activity=_last_activity(rundir, live),
         next_command=_next(out, running=running, said=summary.get("next_command") if summary else said.get("command")),
+        now=_snapshot(said) if owner and live and _is_of(owner, live) else None,
     )
+
+
+def _is_of(owner: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
+    """Whether the owner said it, and not one before it that was killed; in a container both are process 1."""
+    since = dt.datetime.fromisoformat(owner["since"])
+    return said["pid"] == owner["pid"] and dt.datetime.fromisoformat(said["at"]) >= since
+
+
+def _as_json(snapshot: Snapshot) -> dict[str, Any]:
+    projected = snapshot.projected_usd
+    return {
+        "tasks": snapshot.tasks,
+        "done_before": snapshot.done_before,
+        "in_flight": snapshot.in_flight,
+        "waiting": snapshot.waiting,
+        "limited_by": snapshot.limited_by,
+        "elapsed_s": snapshot.elapsed_s,
+        "rate_per_s": snapshot.rate_per_s,
+        "eta_s": snapshot.eta_s,
+        "p50_ms": snapshot.p50_ms,
+        "p95_ms": snapshot.p95_ms,
+        "projected_usd": None if projected is None else f"{projected:f}",
+    }
+
+
+def _snapshot(said: Mapping[str, Any]) -> Snapshot | None:
+    """Read `write_status` back; None of a version that said less."""
+    now = said.get("now")
+    if now is None:
+        return None
+    projected = now["projected_usd"]
+    known = now | {"projected_usd": None if projected is None else Decimal(projected)}
+    return Snapshot(phase=Phase(said["phase"]), totals=Totals.from_json(said["totals"]), **known)
 
 
 def _totals(news: Mapping[str, Any] | None) -> Totals:

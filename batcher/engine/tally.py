@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from batcher.asking.ask import Turn
 from batcher.engine.fresh import Fresh
+from batcher.engine.latency import bucket_of, no_latencies
 from batcher.gemini.refusal import OK, status_of
 from batcher.money.totals import Tokens, Totals
 from batcher.records import Answer, Billed, Kind, Outcome, Status
@@ -27,6 +28,7 @@ class Tally:
 
     Attributes:
         sent: requests of this session.
+        latencies: of those that were answered; counts as `engine/latency` keeps them.
         unpriced_models: a few of the models whose answers have no known price.
     """
 
@@ -37,6 +39,7 @@ class Tally:
         self._statuses = dict.fromkeys(Status, 0)
         self._finished: deque[tuple[float, int]] = deque()
         self.sent = 0
+        self.latencies = no_latencies()
         self._first_us: int | None = None
         self._last_us = 0
         self._throttled = 0
@@ -52,7 +55,9 @@ class Tally:
         self.sent += 1
         if self._first_us is None:
             self._first_us = attempt.started_at
-        if attempt.http_status == 429:
+        if attempt.http_status == 200:  # a refusal comes back at once and says nothing about answers
+            self.latencies[bucket_of(attempt.latency_ms or 0.0)] += 1
+        elif attempt.http_status == 429:
             self._throttled += 1
         read = priced_attempt(attempt, turn.answer or Answer(), self._terms)
         self._fresh.read(read)
@@ -108,6 +113,11 @@ class Tally:
     def finished(self) -> int:
         """Tasks that ended in this session."""
         return sum(self._statuses.values())
+
+    @property
+    def cost_usd(self) -> Decimal:
+        """Of this session."""
+        return self._cost
 
     @property
     def answered(self) -> int:

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections import Counter, deque
+from collections.abc import Callable, Coroutine, Sequence
+from decimal import Decimal
+from typing import Any, NamedTuple
 
 from batcher.engine.halt import Halt
+from batcher.engine.latency import between, quantile_ms
 from batcher.engine.plan import Plan
 from batcher.engine.progress import Phase, Snapshot, Totals
 from batcher.engine.session import Session
 from batcher.engine.status import write_status
 from batcher.engine.tally import Tally
 
-_LOOK_EVERY_S = 0.5
+_LOOK_EVERY_S = 0.25
 _STATUS_EVERY_S = 2.0
+_LIMIT_LOOKS = 20  # the wait of a single moment says little: what is told is that of most of the last five seconds
+_MARK_EVERY_S = 1.0
+_MARKS = 60
+_LEAST_TO_PROJECT = 20  # tasks; the costs of fewer say nothing about the rest
 
 Show = Callable[[Snapshot], None]
+
+
+class _Mark(NamedTuple):
+    """Where the session stood at a moment, to tell what came since."""
+
+    at_s: float
+    finished: int
+    latencies: Sequence[int]
 
 
 def snapshot_of_planning(rows: int, elapsed_s: float) -> Snapshot:
@@ -58,6 +73,8 @@ class Lookout:
         self._now = asyncio.get_running_loop().time
         self._began_s = self._now()
         self._waits: dict[str, int] = {}
+        self._limits: deque[str] = deque(maxlen=_LIMIT_LOOKS)
+        self._marks: deque[_Mark] = deque([self._mark()], maxlen=_MARKS)
 
     @property
     def elapsed_s(self) -> float:
@@ -83,16 +100,24 @@ class Lookout:
         await running
 
     def _look(self) -> None:
-        if limited_by := self._session.limited_by:
+        limited_by = self._session.limited_by
+        self._limits.append(limited_by)
+        if limited_by:
             self._waits[limited_by] = self._waits.get(limited_by, 0) + 1
+        if self._now() - self._marks[-1].at_s >= _MARK_EVERY_S:
+            self._marks.append(self._mark())
         self._show(self.snapshot())
+
+    def _mark(self) -> _Mark:
+        return _Mark(self._now(), self._tally.finished, tuple(self._tally.latencies))
 
     def snapshot(self) -> Snapshot:
         """The run now."""
-        session, now = self._session, self._now()
-        totals = self._tally.totals()
-        rate = self._tally.rate_per_s(now, self._began_s)
+        session, tally, now = self._session, self._tally, self._now()
+        totals = tally.totals()
         left = self._plan.tasks - totals.done
+        since = self._marks[0]
+        finished, latencies = tally.finished - since.finished, between(since.latencies, tally.latencies)
         return Snapshot(
             phase=self._phase(),
             tasks=self._plan.tasks,
@@ -100,11 +125,21 @@ class Lookout:
             totals=totals,
             in_flight=session.in_flight,
             waiting=session.open_tasks - session.in_flight,
-            limited_by=session.limited_by,
+            limited_by=Counter(self._limits).most_common(1)[0][0] if self._limits else "",
             elapsed_s=now - self._began_s,
-            rate_per_s=rate,
-            eta_s=left / rate if rate else None,
+            rate_per_s=tally.rate_per_s(now, self._began_s),
+            eta_s=left * (now - since.at_s) / finished if finished else None,
+            p50_ms=quantile_ms(latencies, 0.5),
+            p95_ms=quantile_ms(latencies, 0.95),
+            projected_usd=self._projected_usd(totals, left),
         )
+
+    def _projected_usd(self, totals: Totals, left: int) -> Decimal | None:
+        # By this session alone: of what an earlier one left unsealed, the rows are known and the cost is not yet.
+        finished = self._tally.finished
+        if totals.unpriced or finished < _LEAST_TO_PROJECT:
+            return None
+        return totals.cost_usd + self._tally.cost_usd * left / finished
 
     def _phase(self) -> Phase:
         if self._halt.why is not None:

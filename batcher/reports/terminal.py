@@ -50,7 +50,7 @@ def next_line(previous: Snapshot | None, snapshot: Snapshot, *, width: int = 0) 
         return _opening(previous, snapshot, width)
     further = snapshot.phase is Phase.ASKING and _step(snapshot) > _step(previous)
     if further or snapshot.elapsed_s - previous.elapsed_s >= _LINE_EVERY_S:
-        return _progress(snapshot, width)
+        return progress_line(snapshot, width=width)
     return None
 
 
@@ -61,11 +61,12 @@ def summary_lines(summary: Summary) -> list[str]:
         ("tokens", _tokens(summary.totals.tokens)),
         ("cost", cost(summary.totals)),
         ("requests", _requests(summary)),
+        ("latency", latency(summary)),
         ("time", _time(summary)),
         ("output", summary.run_dir),
     ]
     lines = [summary.verdict, ""]
-    lines += [entry(label, text) for label, text in table]
+    lines += [entry(label, text) for label, text in table if text]
     lines += ["", *(f"note: {note}" for note in summary.notes)] if summary.notes else []
     return [*lines, "", entry("next", summary.next_command)]
 
@@ -85,6 +86,8 @@ def summary_json(summary: Summary) -> dict[str, JsonValue]:
         "elapsed_s": round(summary.elapsed_s, 3),
         "rows_per_s": round(summary.rows_per_s, 3),
         "limited_by": summary.limited_by,
+        "p50_ms": summary.p50_ms and round(summary.p50_ms, 1),
+        "p95_ms": summary.p95_ms and round(summary.p95_ms, 1),
         "next_command": summary.next_command,
         "notes": list(summary.notes),
     }
@@ -105,8 +108,8 @@ def totals_json(totals: Totals) -> dict[str, JsonValue]:
             "output": tokens.output,
             "thinking": tokens.thinking,
         },
-        "cost_usd": None if _price_unknown(totals) else f"{totals.cost_usd:f}",
-        "wasted_usd": None if _price_unknown(totals) else f"{totals.wasted_usd:f}",
+        "cost_usd": None if price_unknown(totals) else f"{totals.cost_usd:f}",
+        "wasted_usd": None if price_unknown(totals) else f"{totals.wasted_usd:f}",
         "unpriced": totals.unpriced,
     }
 
@@ -114,7 +117,7 @@ def totals_json(totals: Totals) -> dict[str, JsonValue]:
 def totals_lines(totals: Totals, tasks: int) -> list[str]:
     """Say how far a run is and what it has taken so far, as lines of the same table as the summary."""
     return [
-        entry("done", f"{_share(totals.done, tasks)} %  {totals.done:,} of {tasks:,}"),
+        entry("done", f"{share(totals.done, tasks)} %  {totals.done:,} of {tasks:,}"),
         entry("rows", _statuses(totals.by_status)),
         entry("tokens", _tokens(totals.tokens)),
         entry("cost", cost(totals)),
@@ -142,9 +145,27 @@ def duration(seconds: float) -> str:
     return f"{days} d {hours % 24} h"
 
 
+def whole_duration(seconds: float) -> str:
+    """Write a time span that is a guess, rounded up: it has no tenths, and without them a line fits 80 columns."""
+    return duration(seconds) if seconds >= 60 else f"{math.ceil(seconds)} s"
+
+
+def milliseconds(span_ms: float) -> str:
+    """Write a latency with two significant digits, as exact as it is known: `8.5 ms`, `310 ms`, `1.2 s`, `130 s`."""
+    rounded = float(f"{span_ms:.2g}")
+    return f"{rounded:g} ms" if rounded < 1000 else f"{rounded / 1000:g} s"
+
+
+def latency(seen: Snapshot | Summary) -> str:
+    """Say how long answers take; empty when there were none."""
+    if seen.p50_ms is None or seen.p95_ms is None:
+        return ""
+    return f"p50 {milliseconds(seen.p50_ms)} · p95 {milliseconds(seen.p95_ms)}"
+
+
 def cost(totals: Totals) -> str:
     """Say what a run has cost; a lower bound and an unknown price are called that."""
-    if _price_unknown(totals):
+    if price_unknown(totals):
         return "price unknown"
     said = dollars(totals.cost_usd)
     if totals.unpriced:
@@ -165,32 +186,32 @@ def _opening(previous: Snapshot | None, snapshot: Snapshot, width: int) -> str |
         return f"stopping: waiting for {left} in flight" if snapshot.in_flight else "stopping"
     if snapshot.done_before:
         return f"continuing: {done:,} of {snapshot.tasks:,} done before"
-    return f"asking {snapshot.tasks:,}" if not done else _progress(snapshot, width)
+    return f"asking {snapshot.tasks:,}" if not done else progress_line(snapshot, width=width)
 
 
-def _progress(snapshot: Snapshot, width: int) -> str:
+def progress_line(snapshot: Snapshot, *, width: int = 0) -> str:
+    """Say how far the run is, in one line of at most `width` columns if that can be; 0 for any."""
     if snapshot.phase is Phase.PLANNING:
         return f"reading the input: {_count(snapshot.tasks, 'row')} so far"
     totals = snapshot.totals
-    said = [f"{_share(totals.done, snapshot.tasks):>3} %  {totals.done:,} of {snapshot.tasks:,}"]
-    said += [f"{count:,} {status}" for status, count in _unhappy(totals.by_status)]
+    said = [f"{share(totals.done, snapshot.tasks):>3} %  {totals.done:,} of {snapshot.tasks:,}"]
+    said += [f"{count:,} {status}" for status, count in unhappy(totals.by_status)]
     if snapshot.rate_per_s:
-        said.append(_rate(snapshot.rate_per_s))
+        said.append(pace(snapshot.rate_per_s))
     if totals.cost_usd:
         said.append(dollars(totals.cost_usd))
     if snapshot.eta_s is not None and totals.done < snapshot.tasks:
-        # A guess has no tenths, and without them the line of a small run fits 80 columns.
-        said.append(f"{duration(snapshot.eta_s) if snapshot.eta_s >= 60 else f'{math.ceil(snapshot.eta_s)} s'} left")
+        said.append(f"{whole_duration(snapshot.eta_s)} left")
     if not snapshot.limited_by:
         return " · ".join(said)
-    limit = _limit(snapshot.limited_by)
-    whole, shorter = " · ".join([*said, f"limited by {limit}"]), " · ".join([*said, limit])
+    held_by = limit(snapshot.limited_by)
+    whole, shorter = " · ".join([*said, f"limited by {held_by}"]), " · ".join([*said, held_by])
     if not width or len(whole) <= width:
         return whole
     return shorter if len(shorter) <= width else " · ".join(said)
 
 
-def _limit(name: str) -> str:
+def limit(name: str) -> str:
     """Name what holds a run back, as a person would who does not know our parts."""
     return "rows waiting to be asked again" if name == "open tasks" else name
 
@@ -199,12 +220,13 @@ def _step(snapshot: Snapshot) -> int:
     return snapshot.totals.done * _STEPS // snapshot.tasks if snapshot.tasks else 0
 
 
-def _share(done: int, tasks: int) -> int:
+def share(done: int, tasks: int) -> int:
     """Give the percentage, rounded down: 100 % is said when it is true."""
     return done * 100 // tasks if tasks else 100
 
 
-def _unhappy(by_status: Mapping[Status, int]) -> Iterator[tuple[Status, int]]:
+def unhappy(by_status: Mapping[Status, int]) -> Iterator[tuple[Status, int]]:
+    """Name what did not end well, and how often."""
     return ((status, by_status[status]) for status in Status if status is not Status.OK and by_status.get(status))
 
 
@@ -236,20 +258,21 @@ def _requests(summary: Summary) -> str:
 def _time(summary: Summary) -> str:
     said = [duration(summary.elapsed_s)]
     if summary.rows_per_s:
-        said.append(_rate(summary.rows_per_s))
+        said.append(pace(summary.rows_per_s))
     if summary.sent:
-        said += [f"limited by {_limit(summary.limited_by)}"] if summary.limited_by else []
+        said += [f"limited by {limit(summary.limited_by)}"] if summary.limited_by else []
     return " · ".join(said)
 
 
-def _rate(rows_per_s: float) -> str:
+def pace(rows_per_s: float) -> str:
     """Write a pace by the second, or by the minute where a second sees less than one row."""
     if rows_per_s >= 100:
         return f"{rows_per_s:,.0f} rows/s"
     return f"{rows_per_s:.1f} rows/s" if rows_per_s >= 1 else f"{rows_per_s * 60:.1f} rows/min"
 
 
-def _price_unknown(totals: Totals) -> bool:
+def price_unknown(totals: Totals) -> bool:
+    """Whether the cost is no more than a guess of nothing: some answers have no price, and none has one."""
     return bool(totals.unpriced) and not totals.cost_usd
 
 

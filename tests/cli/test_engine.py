@@ -84,8 +84,8 @@ def test_the_demo_ends_well_twice(here, monkeypatch, capsys):
 
     assert call(["demo"]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[1].startswith("add  ok · ")
-    assert said[2:4] == ["  > What is 17 + 25?", "    42"]
+    assert said[0].startswith("add  ok · ")
+    assert said[1:3] == ["  > What is 17 + 25?", "    42"]
     assert said[-1] == "  next      batcher show out/demo"
 
     exit_code, again = as_json(capsys, "demo")

@@ -13,6 +13,7 @@ from batcher.reports.terminal import (
     cost,
     dollars,
     duration,
+    milliseconds,
     next_line,
     summary_json,
     summary_lines,
@@ -57,6 +58,8 @@ def test_a_run_in_which_much_happened():
             sent=1_000,
             elapsed_s=3_725,
             rows_per_s=0.35,
+            p50_ms=310.4,
+            p95_ms=1_188.0,
             notes=("the price of gemini-x is not known",),
             next_command="batcher run jobs/he/job.toml",
         )
@@ -69,6 +72,7 @@ def test_a_run_in_which_much_happened():
         "  tokens    1,048,211 in (500,000 cached) · 120,040 out (90,000 thinking)",
         "  cost      at least $12.35 (4 requests of unknown price) · $0.01 of it wasted",
         "  requests  1,000 now, 1,802 in all · 41 answered 429",
+        "  latency   p50 310 ms · p95 1.2 s",
         "  time      1 h 02 min · 21.0 rows/min · limited by requests/min",
         "  output    out/he",
         "",
@@ -101,7 +105,8 @@ def test_the_last_line_is_the_next_command_and_the_first_the_verdict(command, no
 
 
 def test_the_same_as_json():
-    assert summary_json(a_summary(totals=some_totals(wasted_usd=Decimal("1E-9")), notes=("x",))) == {
+    summary = a_summary(totals=some_totals(wasted_usd=Decimal("1E-9")), p50_ms=312.4999, notes=("x",))
+    assert summary_json(summary) == {
         "verdict": "done: 164 of 164 rows ok",
         "exit_code": 0,
         "run_dir": "out/he",
@@ -121,6 +126,8 @@ def test_the_same_as_json():
         "elapsed_s": 12.42,
         "rows_per_s": 13.204,
         "limited_by": "requests/min",
+        "p50_ms": 312.5,
+        "p95_ms": None,
         "next_command": "batcher show out/he",
         "notes": ["x"],
     }
@@ -186,6 +193,14 @@ def test_dollars_are_off_by_less_than_half_a_cent_and_half_a_promille(amount):
 )
 def test_durations(seconds, shown):
     assert duration(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("span_ms", "shown"),
+    [(1.0, "1 ms"), (8.46, "8.5 ms"), (312.0, "310 ms"), (994.9, "990 ms"), (995.0, "1 s"), (130_400.0, "130 s")],
+)
+def test_latencies_are_as_exact_as_they_are_known(span_ms, shown):
+    assert milliseconds(span_ms) == shown
 
 
 # progress
