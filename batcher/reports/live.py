@@ -8,14 +8,23 @@ fit 40 columns are never broken.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from decimal import Decimal
 from math import ceil
 
 from rich.text import Text
 
 from batcher.engine.progress import Phase, Snapshot, Totals
 from batcher.records import Status
-from batcher.reports.terminal import dollars, limit, milliseconds, pace, price_unknown, share, unhappy, whole_duration
+from batcher.reports.terminal import (
+    dollars,
+    limit,
+    milliseconds,
+    pace,
+    price_unknown,
+    roughly,
+    share,
+    unhappy,
+    whole_duration,
+)
 
 WIDTH = 39
 _LABEL = 9
@@ -54,12 +63,6 @@ def compact(count: int) -> str:
     said = count / 1000**thousands
     digits = 2 if said < 9.995 else 1 if said < 99.95 else 0
     return f"{said:.{digits}f}{' kMB'[thousands]}"
-
-
-def roughly(amount: Decimal) -> str:
-    """Write US dollars that are a guess: three significant digits."""
-    rounded = Decimal(f"{amount:.3g}")
-    return dollars(rounded).removesuffix(".00") if rounded >= 100 else dollars(rounded)
 
 
 def _fitting(lines: dict[str, Text], most: int) -> list[Text]:

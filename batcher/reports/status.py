@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Protocol
 
-from batcher.engine.progress import Phase, Totals
-from batcher.reports.terminal import duration, entry, totals_json, totals_lines
+from batcher.engine.progress import Phase, Snapshot, Totals
+from batcher.reports.terminal import (
+    duration,
+    entry,
+    latency,
+    limit,
+    pace,
+    roughly,
+    totals_json,
+    totals_lines,
+    whole_duration,
+)
+
+_NOW = (
+    "in_flight",
+    "waiting",
+    "limited_by",
+    "elapsed_s",
+    "rate_per_s",
+    "eta_s",
+    "p50_ms",
+    "p95_ms",
+    "projected_usd",
+)
 
 
 class RunStatus(Protocol):
@@ -57,6 +80,11 @@ class RunStatus(Protocol):
         """What to type next."""
         ...
 
+    @property
+    def now(self) -> Snapshot | None:
+        """How it goes now, as the process that runs it said last; None when nobody runs it."""
+        ...
+
 
 def status_lines(status: RunStatus, *, now: datetime) -> list[str]:
     """Say how far a run is; the last line is what to type next.
@@ -66,6 +94,8 @@ def status_lines(status: RunStatus, *, now: datetime) -> list[str]:
         now: with a time zone, as `status.last_activity` has one.
     """
     lines = [f"{status.run_dir}: {_state(status)}", "", *totals_lines(status.totals, status.tasks)]
+    if status.now is not None:
+        lines += [entry(label, text) for label, text in _now(status.now) if text]
     if status.pid is not None:
         lines.append(entry("process", f"{status.pid} on {status.host or 'this machine'}"))
     if status.last_activity is not None:
@@ -86,7 +116,31 @@ def status_json(status: RunStatus) -> dict[str, Any]:
         "host": status.host,
         "last_activity": status.last_activity and status.last_activity.isoformat(),
         "next_command": status.next_command,
+        **_now_json(status.now),
     }
+
+
+def _now(seen: Snapshot) -> Iterator[tuple[str, str]]:
+    """What the live block shows beside the totals."""
+    if seen.projected_usd is not None and seen.totals.done < seen.tasks:
+        yield "projected", f"about {roughly(seen.projected_usd)}"
+    throttled = seen.totals.throttled
+    requests = [f"{seen.in_flight:,} in flight", f"{seen.waiting:,} waiting" if seen.waiting else ""]
+    yield "requests", " · ".join(filter(None, [*requests, f"{throttled:,} answered 429" if throttled else ""]))
+    yield "latency", latency(seen)
+    left = f"{whole_duration(seen.eta_s)} left" if seen.eta_s is not None and seen.totals.done < seen.tasks else ""
+    held_by = f"limited by {limit(seen.limited_by)}" if seen.limited_by else ""
+    pace_now = pace(seen.rate_per_s) if seen.rate_per_s else ""
+    yield "time", " · ".join(filter(None, [duration(seen.elapsed_s), pace_now, left, held_by]))
+
+
+def _now_json(seen: Snapshot | None) -> dict[str, Any]:
+    """The same names whether somebody runs it or not; null when nobody does."""
+    if seen is None:
+        return dict.fromkeys(_NOW)
+    known = {name: getattr(seen, name) for name in _NOW}
+    projected = seen.projected_usd
+    return known | {"projected_usd": None if projected is None else f"{projected:f}"}
 
 
 def _state(status: RunStatus) -> str:

@@ -132,6 +132,12 @@ def dollars(amount: Decimal) -> str:
     return f"${whole}.{cents[:2]}{cents[2:].rstrip('0')}"
 
 
+def roughly(amount: Decimal) -> str:
+    """Write US dollars that are a guess: three significant digits."""
+    rounded = Decimal(f"{amount:.3g}")
+    return dollars(rounded).removesuffix(".00") if rounded >= 100 else dollars(rounded)
+
+
 def duration(seconds: float) -> str:
     """Write a time span with two units at most: `12.4 s`, `3 min 12 s`, `2 h 05 min`, `1 d 3 h`."""
     if seconds < 59.95:

@@ -1,5 +1,7 @@
 import datetime as dt
+from decimal import Decimal
 
+import orjson
 import pyarrow.parquet as pq
 import pytest
 
@@ -86,6 +88,27 @@ def test_a_running_one_says_what_it_does(plan, owned):
     assert status.pid is not None
     assert status.host
     assert status.next_command == f"batcher show {plan.rundir.out}"
+
+
+def test_a_running_one_says_how_it_goes_now(plan, owned):
+    said = a_snapshot(eta_s=12.5, p50_ms=310.0, p95_ms=900.0, projected_usd=Decimal("0.123456789"), limited_by="x")
+    write_status(plan.rundir, said, [], "")
+    assert read_status(plan.rundir.out).now == said
+
+
+def test_what_one_before_it_said_is_not_how_it_goes_now(plan, owned):
+    """Killed, and started again by a process of the same number, as in a container."""
+    write_status(plan.rundir, a_snapshot(), [], "")
+    told = orjson.loads(plan.rundir.status.read_bytes())
+    plan.rundir.status.write_bytes(orjson.dumps(told | {"at": (NOW - dt.timedelta(seconds=1)).isoformat()}))
+    assert read_status(plan.rundir.out).now is None
+    plan.rundir.status.write_bytes(orjson.dumps(told | {"pid": told["pid"] + 1}))
+    assert read_status(plan.rundir.out).now is None
+
+
+def test_nobody_says_how_a_run_goes_that_nobody_runs(plan):
+    write_status(plan.rundir, a_snapshot(), [], "")
+    assert read_status(plan.rundir.out).now is None
 
 
 def test_one_that_has_just_begun_is_running_too(plan, owned):

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batcher.asking.ask import Turn
+from batcher.engine.latency import RELATIVE_ERROR, quantile_ms
 from batcher.engine.tally import Tally
 from batcher.gemini.refusal import OK, judge, status_of
 from batcher.gemini.reply import read
@@ -149,6 +150,16 @@ def test_only_an_answer_shows_that_the_endpoint_serves_us():
     for status in (Status.OK, Status.BLOCKED, Status.TRUNCATED):
         tally.outcome(an_outcome(status=status), 0.0)
     assert (tally.answered, tally.finished) == (3, 4)
+
+
+def test_latencies_are_those_of_answers():
+    """A 429 comes back at once and a lost request says nothing: neither tells how long an answer takes."""
+    tally = Tally(Totals(), TERMS)
+    tally.turn(a_turn(a_reply(), latency_ms=250.0))
+    tally.turn(Turn(attempt=an_attempt(http_status=429, latency_ms=2.0), verdict=OK, answer=None, permit=PERMIT))
+    tally.turn(Turn(attempt=an_attempt(http_status=None, latency_ms=9e4), verdict=OK, answer=None, permit=PERMIT))
+    assert sum(tally.latencies) == 1
+    assert abs(quantile_ms(tally.latencies, 0.5) / 250 - 1) <= RELATIVE_ERROR
 
 
 @given(began=st.floats(0, 1000), seconds=st.floats(0.2, 500), per_second=st.integers(1, 50))

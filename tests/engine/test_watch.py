@@ -1,11 +1,16 @@
 import asyncio
+from collections import deque
 
 import orjson
+import pytest
 
+from batcher.engine.latency import RELATIVE_ERROR
 from batcher.engine.progress import Phase
 from batcher.engine.watch import Lookout, snapshot_of_planning
 from batcher.errors import RunStopped
+from tests.builders import a_reply, an_outcome
 from tests.engine.sessions import echo, planned, prompts, rigged, until
+from tests.engine.test_tally import a_turn
 from tests.fakes import ScriptedTransport
 
 
@@ -37,6 +42,81 @@ async def test_a_session_that_drains_says_so(tmp_path):
         await running
     assert shown[-1].phase is Phase.DRAINING
     assert (shown[-1].totals.done, shown[-1].in_flight) == (5, 0)
+
+
+class Watched:
+    """A lookout whose clock stands still until it is told; nobody asks anything."""
+
+    def __init__(self, rig):
+        self.tally = rig.tally
+        self.now_s = 0.0
+        self.lookout = lookout(rig, [])
+        self.lookout._now = lambda: self.now_s
+        self.lookout._began_s = 0.0
+        self.lookout._marks = deque([self.lookout._mark()], maxlen=self.lookout._marks.maxlen)
+
+    def answers(self, seconds, *, latency_ms, per_s=1):
+        """Look four times a second while answers of this latency come in."""
+        for _ in range(seconds):
+            for _ in range(per_s):
+                self.tally.turn(a_turn(a_reply(), latency_ms=latency_ms))
+                self.tally.outcome(an_outcome(), self.now_s)
+            for _ in range(4):
+                self.now_s += 0.25
+                self.lookout._look()
+
+    @property
+    def seen(self):
+        return self.lookout.snapshot()
+
+
+@pytest.fixture
+async def watched(tmp_path):
+    async with rigged(planned(tmp_path, prompts(1_000)), ScriptedTransport(echo)) as rig:
+        yield Watched(rig)
+
+
+async def test_latencies_and_the_time_left_are_told_by_the_last_minute(watched):
+    watched.answers(100, latency_ms=100.0, per_s=2)
+    assert watched.seen.p50_ms == pytest.approx(100, rel=RELATIVE_ERROR)
+    watched.answers(30, latency_ms=400.0)
+    assert watched.seen.p50_ms == pytest.approx(100, rel=RELATIVE_ERROR)
+    assert watched.seen.p95_ms == pytest.approx(400, rel=RELATIVE_ERROR)
+    watched.answers(31, latency_ms=400.0)
+    assert watched.seen.p50_ms == pytest.approx(400, rel=RELATIVE_ERROR)
+    assert watched.seen.eta_s == pytest.approx(1_000 - 261, rel=0.03)
+
+
+async def test_a_minute_without_answers_has_no_latency_and_no_end(watched):
+    watched.answers(10, latency_ms=100.0)
+    watched.answers(61, latency_ms=100.0, per_s=0)
+    assert (watched.seen.p50_ms, watched.seen.p95_ms, watched.seen.eta_s) == (None, None, None)
+
+
+async def test_what_a_run_will_cost_is_said_once_a_few_rows_are_known(watched):
+    watched.answers(19, latency_ms=100.0)
+    assert watched.seen.projected_usd is None
+    watched.answers(1, latency_ms=100.0)
+    assert watched.seen.projected_usd == watched.seen.totals.cost_usd * 50 > 0
+
+
+async def test_what_a_run_of_unknown_price_will_cost_is_not_said(watched):
+    watched.answers(20, latency_ms=100.0)
+    watched.tally._unpriced = 1
+    assert watched.seen.projected_usd is None
+
+
+async def test_what_limits_a_run_is_what_limited_it_most_of_the_last_seconds(watched):
+    """A moment in which a slot is free is not worth a flicker."""
+    lookout = watched.lookout
+    for held in ["concurrency", "", "concurrency", "", "concurrency"] * 4:
+        lookout._session.held = held
+        lookout._look()
+    assert (watched.seen.limited_by, lookout.limited_by) == ("concurrency", "concurrency")
+    lookout._session.held = ""
+    for _ in range(11):
+        lookout._look()
+    assert (watched.seen.limited_by, lookout.limited_by) == ("", "concurrency")
 
 
 async def test_status_finds_what_it_wrote(tmp_path):

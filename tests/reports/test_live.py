@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from batcher.engine.progress import Phase, Tokens
 from batcher.records import Status
-from batcher.reports.live import WIDTH, block_lines, compact, roughly
+from batcher.reports.live import WIDTH, block_lines, compact
 from tests.reports.builders import a_snapshot, some_totals
 
 BUSY = {
@@ -191,10 +191,3 @@ def test_a_big_count_is_off_by_half_a_percent_at_most(count):
     text = compact(count).replace(",", "")
     unit = {"k": 10**3, "M": 10**6, "B": 10**9}.get(text[-1], 1)
     assert abs(float(text.rstrip("kMB")) * unit - count) <= count * 0.005 + 1e-6
-
-
-@pytest.mark.parametrize(
-    ("amount", "shown"), [("0.00012345", "$0.000123"), ("19.912", "$19.90"), ("99.96", "$100"), ("1234.5", "$1,230")]
-)
-def test_a_guess_of_money_has_three_digits(amount, shown):
-    assert roughly(Decimal(amount)) == shown

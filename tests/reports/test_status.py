@@ -2,10 +2,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from batcher.engine.progress import Phase, Totals
+from batcher.engine.progress import Phase, Snapshot, Totals
 from batcher.records import Status
 from batcher.reports.status import status_json, status_lines
-from tests.reports.builders import some_totals
+from tests.reports.builders import a_snapshot, some_totals
 
 TOTALS = some_totals(by_status={Status.OK: 100, Status.FAILED: 3})
 NOW = datetime(2026, 11, 22, 14, 0, tzinfo=UTC)
@@ -22,6 +22,7 @@ class Seen:
     host: str | None = "box"
     last_activity: datetime | None = NOW - timedelta(seconds=2)
     next_command: str = "batcher show out/he"
+    now: Snapshot | None = None
 
 
 def test_a_run_that_is_under_way():
@@ -39,6 +40,42 @@ def test_a_run_that_is_under_way():
     ]
 
 
+BUSY = a_snapshot(
+    tasks=164,
+    totals=some_totals(by_status={Status.OK: 100, Status.FAILED: 3}, throttled=41),
+    in_flight=64,
+    waiting=12,
+    limited_by="open tasks",
+    elapsed_s=130.0,
+    rate_per_s=0.5,
+    eta_s=91.0,
+    p50_ms=312.0,
+    p95_ms=1_190.0,
+    projected_usd=Decimal("0.07085"),
+)
+
+
+def test_a_run_under_way_says_what_its_live_block_shows():
+    assert status_lines(Seen(now=BUSY), now=NOW)[2:11] == [
+        "  done      62 %  103 of 164",
+        "  rows      100 ok · 3 failed",
+        "  tokens    48,211 in · 12,004 out",
+        "  cost      $0.04449",
+        "  projected about $0.0708",
+        "  requests  64 in flight · 12 waiting · 41 answered 429",
+        "  latency   p50 310 ms · p95 1.2 s",
+        "  time      2 min 10 s · 30.0 rows/min · 1 min 31 s left · limited by rows waiting to be asked again",
+        "  process   4711 on box",
+    ]
+
+
+def test_a_run_that_has_just_begun_says_what_it_knows():
+    assert status_lines(Seen(now=a_snapshot(rate_per_s=0.0, in_flight=1)), now=NOW)[6:8] == [
+        "  requests  1 in flight",
+        "  time      1.0 s",
+    ]
+
+
 def test_a_run_that_has_ended_or_died():
     ended = Seen(phase=None, verdict="done: 164 of 164 rows ok", pid=None, last_activity=None)
 
@@ -49,6 +86,20 @@ def test_a_run_that_has_ended_or_died():
 
 def test_a_clock_that_went_back_is_no_negative_time():
     assert "  active    0.0 s ago" in status_lines(Seen(last_activity=NOW + timedelta(hours=1)), now=NOW)
+
+
+def test_how_it_goes_as_json_and_the_same_names_when_nobody_runs_it():
+    document = status_json(Seen(now=BUSY))
+
+    assert {name: document[name] for name in ("in_flight", "waiting", "eta_s", "p50_ms", "projected_usd")} == {
+        "in_flight": 64,
+        "waiting": 12,
+        "eta_s": 91.0,
+        "p50_ms": 312.0,
+        "projected_usd": "0.07085",
+    }
+    assert status_json(Seen()).keys() == document.keys()
+    assert status_json(Seen())["in_flight"] is None
 
 
 def test_the_same_as_json():

@@ -15,6 +15,7 @@ from batcher.reports.terminal import (
     duration,
     milliseconds,
     next_line,
+    roughly,
     summary_json,
     summary_lines,
 )
@@ -168,6 +169,13 @@ def test_an_unknown_price_is_null_and_never_zero():
 )
 def test_dollars_show_the_digits_that_matter(amount, shown):
     assert dollars(Decimal(amount)) == shown
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"), [("0.00012345", "$0.000123"), ("19.912", "$19.90"), ("99.96", "$100"), ("1234.5", "$1,230")]
+)
+def test_a_guess_of_money_has_three_digits(amount, shown):
+    assert roughly(Decimal(amount)) == shown
 
 
 @given(amounts)
