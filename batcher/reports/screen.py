@@ -131,9 +131,8 @@ class LiveBlock:
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self._thread.join(_STUCK_S)
-        if not self._thread.is_alive():
-            self._clear()
+        self._thread.join()  # what comes next is written to the same terminal and would wait for it, too
+        self._clear()
 
     def _keep_drawing(self) -> None:
         while not self._over.wait(self._every_s):
