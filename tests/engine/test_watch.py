@@ -1,5 +1,6 @@
 import asyncio
 from collections import deque
+from dataclasses import dataclass
 
 import orjson
 import pytest
@@ -42,6 +43,16 @@ async def test_a_session_that_drains_says_so(tmp_path):
         await running
     assert shown[-1].phase is Phase.DRAINING
     assert (shown[-1].totals.done, shown[-1].in_flight) == (5, 0)
+
+
+@dataclass
+class Busy:
+    """A session that says what it is told to say."""
+
+    limited_by: str = ""
+    in_flight: int = 0
+    open_tasks: int = 0
+    is_asking: bool = True
 
 
 class Watched:
@@ -109,11 +120,12 @@ async def test_what_a_run_of_unknown_price_will_cost_is_not_said(watched):
 async def test_what_limits_a_run_is_what_limited_it_most_of_the_last_seconds(watched):
     """A moment in which a slot is free is not worth a flicker."""
     lookout = watched.lookout
-    for held in ["concurrency", "", "concurrency", "", "concurrency"] * 4:
-        lookout._session.held = held
+    lookout._session = session = Busy()
+    for limited_by in ["concurrency", "", "concurrency", "", "concurrency"] * 4:
+        session.limited_by = limited_by
         lookout._look()
     assert (watched.seen.limited_by, lookout.limited_by) == ("concurrency", "concurrency")
-    lookout._session.held = ""
+    session.limited_by = ""
     for _ in range(11):
         lookout._look()
     assert (watched.seen.limited_by, lookout.limited_by) == ("", "concurrency")
