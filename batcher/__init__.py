@@ -15,6 +15,14 @@ PUBLIC: Mapping[str, str] = {
     "Secret": "batcher.job.key",
     "read_key": "batcher.job.key",
     # running it
+    "run": "batcher.api.calls",
+    "arun": "batcher.api.calls",
+    "stream": "batcher.api.calls",
+    "open_run": "batcher.api.result",
+    "Run": "batcher.api.result",
+    "OutcomeStream": "batcher.api.stream",
+    "TaskOutcome": "batcher.engine.outcomes",
+    # the same from one floor below: a job and a key that are loaded already
     "Options": "batcher.engine.local",
     "run_job": "batcher.engine.local",
     "retry_run": "batcher.engine.local",

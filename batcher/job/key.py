@@ -76,6 +76,19 @@ def read_key(endpoint: Endpoint, environ: Mapping[str, str]) -> Secret:
     return _from_environment(endpoint.provider, environ)
 
 
+def given_key(text: str, *, source: str) -> Secret:
+    """Take a key that a caller holds in memory.
+
+    Args:
+        text: the key; space around it is not part of it.
+        source: what messages call it.
+
+    Raises:
+        JobError: it is empty or holds characters that no header takes.
+    """
+    return _checked(text, source=source)
+
+
 def _from_file(path: Path) -> Secret:
     try:
         mode = path.stat().st_mode

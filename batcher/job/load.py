@@ -58,13 +58,17 @@ class Loaded:
     sources: Mapping[str, str]
 
 
-def load_job(path: Path | None, *, flags: Mapping[str, Any], sets: Sequence[str], environ: Mapping[str, str]) -> Loaded:
+Sets = Sequence[str] | Mapping[str, Any]
+"""`a.b=c` each, where `c` is a TOML value or bare text; or dotted setting -> value, from a caller that has values."""
+
+
+def load_job(path: Path | None, *, flags: Mapping[str, Any], sets: Sets, environ: Mapping[str, str]) -> Loaded:
     """Load a job: flag over environment over job file over default.
 
     Args:
         path: the job file, its folder, or the name of a packaged job; None for a job made of flags alone.
         flags: dotted setting -> value; None means that the flag was not given, a mapping is merged (`labels`).
-        sets: `a.b=c` each, where `c` is a TOML value or bare text; they come after the other flags.
+        sets: any settings; they come after the other flags. None is skipped as it is in `flags`.
         environ: the environment.
 
     Raises:
@@ -78,11 +82,12 @@ def load_job(path: Path | None, *, flags: Mapping[str, Any], sets: Sequence[str]
     return Loaded(job=job, folder=draft.folder, sources=dict(_sources(draft, job)))
 
 
-def revised(job: Job, *, sets: Sequence[str], origin: str) -> Job:
+def revised(job: Job, *, flags: Mapping[str, Any] | None = None, sets: Sets, origin: str) -> Job:
     """Write settings over a job that is loaded already, e.g. to ask some rows again with more output tokens.
 
     Args:
         job: complete.
+        flags: see `load_job`.
         sets: see `load_job`.
         origin: what messages call the job.
 
@@ -92,18 +97,17 @@ def revised(job: Job, *, sets: Sequence[str], origin: str) -> Job:
     cwd = Path.cwd()
     document = job.model_dump(mode="json", exclude_none=True)
     draft = Draft(origin=origin, folder=cwd, cwd=cwd, document=document, sources={}, wrong=[])
-    _write_flags(draft, {}, sets)
+    _write_flags(draft, flags or {}, sets)
     return _completed(draft)
 
 
-def _write_environment(draft: Draft, flags: Mapping[str, Any], sets: Sequence[str], environ: Mapping[str, str]) -> None:
+def _write_environment(draft: Draft, flags: Mapping[str, Any], sets: Sets, environ: Mapping[str, str]) -> None:
     """Let Google's own variables speak, when Google's preset is in use: they were exported for it."""
     written = draft.document.get("endpoint")
     provider = written.get("provider") if isinstance(written, dict) else None
     provider = flags.get("endpoint.provider") or provider or Provider.GOOGLE
-    for text in sets:
-        key, _, value = text.partition("=")
-        provider = _value(value) if key.strip() == "endpoint.provider" else provider
+    for _, key, value in _said(sets):
+        provider = value if key == "endpoint.provider" else provider
     if provider != Provider.GOOGLE:
         return
     for variable, path in _ENVIRONMENT.items():
@@ -111,21 +115,28 @@ def _write_environment(draft: Draft, flags: Mapping[str, Any], sets: Sequence[st
             draft.set(path, value, f"env {variable}")
 
 
-def _write_flags(draft: Draft, flags: Mapping[str, Any], sets: Sequence[str]) -> None:
+def _said(sets: Sets) -> Iterator[tuple[str, str, object]]:
+    """Give each setting as it was written, its key, and its value; the key is empty where none can be told."""
+    if isinstance(sets, Mapping):
+        yield from ((str(key), str(key), value) for key, value in sets.items() if value is not None)
+        return
+    for text in sets:
+        key, equals, value = text.partition("=")
+        yield text, key.strip() if equals else "", _value(value)
+
+
+def _write_flags(draft: Draft, flags: Mapping[str, Any], sets: Sets) -> None:
     for name, value in flags.items():
         flag = FLAGS.get(name) or f"--{name.rpartition('.')[2].replace('_', '-')}"
         for path, leaf in _leaves(tuple(name.split(".")), value):
             draft.set(path, leaf, f"flag {flag}")
-    for text in sets:
-        key, equals, value = text.partition("=")
+    for text, key, value in _said(sets):
         try:
-            path = lines.dotted(key.strip())
+            path = lines.dotted(key)
         except tomllib.TOMLDecodeError:
-            equals = ""
-        if not equals:
             draft.wrong.append(f"flag --set: found {shown(text)}, wanted SECTION.KEY=VALUE")
             continue
-        draft.set(path, _value(value), f"flag --set {key.strip()}")
+        draft.set(path, value, f"flag --set {key}")
 
 
 def _leaves(path: tuple[str, ...], value: object) -> Iterator[tuple[tuple[str, ...], Any]]:

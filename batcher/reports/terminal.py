@@ -56,6 +56,14 @@ def next_line(previous: Snapshot | None, snapshot: Snapshot, *, width: int = 0) 
 
 def summary_lines(summary: Summary) -> list[str]:
     """Say how the run ended: verdict, a small table, notes, and last of all the next command to type."""
+    lines = [summary.verdict, ""]
+    lines += [entry(label, text) for label, text in summary_facts(summary)]
+    lines += ["", *(f"note: {note}" for note in summary.notes)] if summary.notes else []
+    return [*lines, "", entry("next", summary.next_command)]
+
+
+def summary_facts(summary: Summary) -> list[tuple[str, str]]:
+    """Give the small table of a summary: label, text."""
     table = [
         ("answers" if summary.samples > 1 else "rows", _counts(summary)),
         ("tokens", _tokens(summary.totals.tokens)),
@@ -65,10 +73,7 @@ def summary_lines(summary: Summary) -> list[str]:
         ("time", _time(summary)),
         ("output", summary.run_dir),
     ]
-    lines = [summary.verdict, ""]
-    lines += [entry(label, text) for label, text in table if text]
-    lines += ["", *(f"note: {note}" for note in summary.notes)] if summary.notes else []
-    return [*lines, "", entry("next", summary.next_command)]
+    return [(label, text) for label, text in table if text]
 
 
 def summary_json(summary: Summary) -> dict[str, JsonValue]:

