@@ -18,7 +18,7 @@ PathLike = str | os.PathLike[str]
 Source = Job | PathLike | Rows
 """What the first argument may be: a job, the path of a job file or of an input file, rows."""
 Input = PathLike | Sequence[PathLike] | Rows
-"""What `input=` may be: files, or rows."""
+"""What `input=` may be: one file or several, or rows."""
 
 _ROWS = "rows"  # stands in the job for the file that they are written to once the run directory is ours
 
@@ -132,8 +132,10 @@ def _sorted(call: Call) -> tuple[Job | Path | None, list[str] | None, Rows | Non
         job = Path(source)
     elif source is not None and given is not None:
         raise JobError("input: stands beside rows or a file that are given first; wanted one of the two")
-    elif source is not None:
+    elif isinstance(source, str | os.PathLike):
         given = source
+    elif source is not None:
+        return job, [_ROWS], check_rows(source)  # several files would be `input`: a list of texts is never guessed at
     if given is None:
         return job, None, None
     if files := _files(given):

@@ -108,7 +108,7 @@ def run(  # noqa: PLR0913  the flags of the command line, by name
         set=set,
         key=key,
     )
-    told = narration(progress)
+    told = narration(progress=progress)
     said: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
     worker = Worker(
         ready(call, os.environ),

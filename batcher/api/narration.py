@@ -23,7 +23,7 @@ class Narration:
     log: Callable[[str], None]
 
 
-def narration(progress: Progress) -> Narration:
+def narration(*, progress: Progress) -> Narration:
     """Make out of what the caller asked for whom to tell."""
     if callable(progress):
         return Narration(show=progress, log=_nothing)

@@ -20,6 +20,7 @@ from batcher.job.complaints import shown
 
 _BATCH_ROWS = 1024
 _JSON = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
+_NO_DICTS = 'prompts: [{"prompt": text} for text in texts]; files: input=[…]'
 _WANTED = "wanted dicts, a pyarrow Table, a pandas or polars DataFrame"
 
 
@@ -191,7 +192,7 @@ def _sound(rows: Iterable[object], check: Callable[[], None]) -> Iterator[Mappin
     for at, row in enumerate(rows):
         check()
         if not isinstance(row, Mapping):
-            hint = '[{"prompt": text} for text in texts]' if isinstance(row, str) else ""
+            hint = _NO_DICTS if isinstance(row, str | os.PathLike) else ""
             raise InputError(f"rows: row {at + 1:,} is {_a(row)}, wanted a dict", hint=hint)
         yield row
 

@@ -26,7 +26,7 @@ _CHUNKS_ON_THE_WAY = 4  # made, queued and being sent; room for them is no room 
 async def started(call: Call, progress: Progress, buffer: int | None) -> tuple[Worker, Channel | None]:
     """Start a run beside the caller's loop, which it never blocks: job and key are read on a thread, too."""
     loop = asyncio.get_running_loop()
-    told = narration(progress)
+    told = narration(progress=progress)
 
     def show(snapshot: Snapshot) -> None:
         with contextlib.suppress(RuntimeError):  # the caller's loop is closed: nobody looks any more

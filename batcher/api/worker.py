@@ -17,6 +17,7 @@ from batcher.engine.progress import Snapshot, Summary
 from batcher.engine.telling import Listener
 from batcher.errors import BatcherError, EndpointRefused, Exit, Interrupted, PlanChanged, RunStopped, StorageError
 from batcher.job.spec import Job
+from batcher.reports.terminal import cost
 from batcher.store.rundir import RunDir
 
 GOES_ON = "the same call goes on"
@@ -92,6 +93,7 @@ class Worker:
         try:
             _wait_for_leavers(self._ready.out)
             summary = run_job(self._ready.job, key=self._ready.key, out=self._ready.out, options=self._options)
+            self._options.log(f"{summary.verdict} · {cost(summary.totals)}")
             self.ended.set_result(run_of(summary, self._ready))
         except BaseException as error:  # noqa: BLE001  it is raised where the caller waits
             self.ended.set_exception(error)

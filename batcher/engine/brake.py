@@ -66,11 +66,13 @@ class Brake:
                 self._on = None
 
     def _pass_on(self) -> None:
-        if self._on is not None:
+        if self._on is not None and self._why is not None:
             loop, halt = self._on
             loop.call_soon_threadsafe(self._act, halt)
 
     def _act(self, halt: Halt) -> None:
+        if self._on is None:
+            return  # the session has ended since
         if self._why is not None:
             halt.stop(self._why, self._drain_s)
         if self._hurry:

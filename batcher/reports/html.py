@@ -20,8 +20,16 @@ from batcher.reports.terminal import dollars, summary_facts
 
 _LONGEST_TEXT = 280
 _LONGEST_ID = 60
-_TONES: Mapping[Exit, str] = {Exit.DONE: "good", Exit.ROWS_FAILED: "fair", Exit.STOPPED: "fair"}
-_WORDS: Mapping[Exit, str] = {Exit.DONE: "done", Exit.ROWS_FAILED: "rows failed", Exit.STOPPED: "not finished"}
+_SHOWN_AS: Mapping[Exit, tuple[str, str]] = {
+    Exit.DONE: ("done", "good"),
+    Exit.ROWS_FAILED: ("rows failed", "fair"),
+    Exit.GATE_FAILED: ("gate failed", "bad"),
+    Exit.STOPPED: ("not finished", "fair"),
+    Exit.HANGUP: ("not finished", "fair"),
+    Exit.INTERRUPT: ("not finished", "fair"),
+    Exit.TERMINATED: ("not finished", "fair"),
+}
+"""The badge: word and tone."""
 
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
@@ -40,10 +48,11 @@ def run_html(summary: Summary, *, first: Sequence[Mapping[str, Any]], failed: Se
         first: its first rows, columns of `data/`.
         failed: some rows that did not end well.
     """
+    word, tone = _SHOWN_AS.get(summary.exit_code, ("failed", "bad"))
     shown = {row.get("id") for row in first}
     return _TEMPLATES.get_template("run.html.j2").render(
-        word=_WORDS.get(summary.exit_code, "failed"),
-        tone=_TONES.get(summary.exit_code, "bad"),
+        word=word,
+        tone=tone,
         verdict=summary.verdict,
         bar=list(_bar(summary)),
         facts=[fact for fact in summary_facts(summary) if fact[0] != "rows"],  # the bar has said it

@@ -99,7 +99,7 @@ def test_dates_and_numpy_are_written_as_json_has_them(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "said", "hint"),
     [
-        (["a"], "rows: row 1 is str, wanted a dict", '[{"prompt": text} for text in texts]'),
+        (["a"], "rows: row 1 is str, wanted a dict", 'prompts: [{"prompt": text} for text in texts]; files: input=[…]'),
         ([{"a": 1}, None], "rows: row 2 is NoneType, wanted a dict", ""),
         (
             [{"a": 1}, {"a": Decimal(1)}],
