@@ -1,5 +1,6 @@
 """What is in the package, and does it work where nothing else is?"""
 
+import ast
 import importlib
 import os
 import subprocess
@@ -79,6 +80,20 @@ def test_every_public_name_is_there_and_is_defined_where_the_table_says():
     assert {*batcher.PUBLIC, "__version__"} <= set(dir(batcher))
     with pytest.raises(AttributeError, match="module 'batcher' has no attribute 'rnu'"):
         batcher.rnu  # noqa: B018  the look itself is what fails
+
+
+def test_type_checkers_are_told_of_the_same_names():
+    stub = ast.parse((ROOT / "batcher" / "__init__.pyi").read_text("utf-8"))
+    imports = [node for node in stub.body if isinstance(node, ast.ImportFrom) and node.module != "collections.abc"]
+    told = {alias.asname: node.module for node in imports for alias in node.names if alias.asname == alias.name}
+
+    assert told == batcher.PUBLIC
+
+
+def test_running_from_python_loads_neither_the_command_nor_what_only_notebooks_need():
+    code = "import sys, batcher; batcher.run; print({'click', 'polars', 'IPython'} & set(sys.modules) or '-')"
+
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "-\n"
 
 
 def test_importing_batcher_loads_nothing_else():

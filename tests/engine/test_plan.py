@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from batcher.engine.plan import MOST_BLOCK_ROWS, block_rows
 from batcher.errors import PlanChanged, StorageError
+from batcher.job.spec import Input
 from tests.builders import a_job
 from tests.engine.sessions import job_over, plan_of, planned, prompts, write_rows
 
@@ -99,6 +100,17 @@ def test_a_changed_input_is_refused(tmp_path, change):
     with pytest.raises(PlanChanged) as refused:
         plan_of(job_over(path), tmp_path / "out")
     assert "rows.jsonl" in refused.value.differences[0]
+
+
+def test_other_files_than_were_planned_are_refused(tmp_path):
+    """The plan reads its own files whatever the job names: to go on in silence would answer another question."""
+    one, other = (write_rows(tmp_path / name, prompts(3)) for name in ("one.jsonl", "other.jsonl"))
+    plan_of(job_over(one), tmp_path / "out")
+    more = job_over(one).model_copy(update={"input": Input(files=(str(one), str(other)))})
+    for job, found in ((job_over(other), str(other)), (more, f"{one} and 1 more")):
+        with pytest.raises(PlanChanged) as refused:
+            plan_of(job, tmp_path / "out")
+        assert refused.value.differences == (f"input: {one} → {found}",)
 
 
 @pytest.mark.parametrize("gone", ["index", "journal.db"])

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batcher.errors import JobError
+from batcher.job.endpoint import PRESETS
 from batcher.job.load import load_job, revised
 from batcher.job.spec import Auth, Dialect, Job
 
@@ -349,3 +350,17 @@ def test_files_of_a_flag_are_not_held_to_the_sum_of_the_files_they_replace(here)
     assert load(file).job.input.sha256 == "a" * 64
     assert load(file, input__files=["mine.jsonl"]).job.input.sha256 is None
     assert load(file, f'input.sha256="{"b" * 64}"', input__files=["mine.jsonl"]).job.input.sha256 == "b" * 64
+
+
+def test_settings_that_are_values_already_are_taken_as_they_are(here):
+    file = write(MINIMAL)
+    sets = {"labels": {"a.b": "c"}, "generation.stop_sequences": ("1", "end"), "retry.attempts": None, "name": "3"}
+
+    job = load_job(file, flags={}, sets=sets, environ={}).job
+
+    assert (job.labels, job.generation.stop_sequences, job.name) == ({"a.b": "c"}, ("1", "end"), "3")
+    assert job.retry == load(file).job.retry
+    with pytest.raises(JobError, match='found "a b", wanted'):
+        load_job(file, flags={}, sets={"a b": 1}, environ={})
+    flat = load_job(file, flags={}, sets={"endpoint.provider": "visioncoder"}, environ={"GOOGLE_GEMINI_BASE_URL": "x"})
+    assert flat.job.endpoint.base_url == PRESETS[flat.job.endpoint.provider].base_url
