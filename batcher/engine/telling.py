@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections import OrderedDict
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,13 +20,13 @@ from batcher.errors import StorageError
 from batcher.records import Outcome
 from batcher.rows.blocks import Block
 from batcher.store.bills import Earlier, Read, read_attempt, row_bill
-from batcher.store.blockfile import SLICE, read_ids
+from batcher.store.blockfile import SLICE, SliceOfIds, read_ids
 from batcher.store.blocks import BlockRow, State, read_answers, read_asked, read_unfinished
 from batcher.store.failpoints import FailPoints
 from batcher.store.journal import Journal
 from batcher.store.kept import earlier_of
 
-_MOST_BLOCKS = 8  # whose ids are at hand: the open ones, and those that are frozen
+_MOST_SLICES = 16  # whose ids are at hand: rows end nearly in order
 
 
 class Listener(Protocol):
@@ -172,16 +172,17 @@ class _Ids:
         self._plan = plan
         self._samples = plan.job.samples
         self._firsts = [block.first_ordinal for block in plan.index.blocks]
-        self._read: OrderedDict[int, pa.Array] = OrderedDict()
+        self._slices: deque[SliceOfIds] = deque(maxlen=_MOST_SLICES)
 
     def of(self, task: int) -> str:
         """The id of a task's row."""
         ordinal = task // self._samples
-        at = bisect_right(self._firsts, ordinal) - 1
-        ids = self._read.get(at)
-        if ids is None:
-            ids = self._read[at] = read_ids(self._plan.rundir.block_file(self._plan.index.blocks[at].no))
-            if len(self._read) > _MOST_BLOCKS:
-                self._read.popitem(last=False)
-        found: str = ids[ordinal - self._firsts[at]].as_py()
+        found = next((each for each in self._slices if each.has(ordinal)), None) or self._read(ordinal)
+        name: str = found.ids[ordinal - found.first].as_py()
+        return name
+
+    def _read(self, ordinal: int) -> SliceOfIds:
+        block = self._plan.index.blocks[bisect_right(self._firsts, ordinal) - 1]
+        found = read_ids(self._plan.rundir.block_file(block.no), ordinal, within=ordinal - block.first_ordinal)
+        self._slices.appendleft(found)
         return found

@@ -11,6 +11,7 @@ struct<the user's columns, output names>.
 from __future__ import annotations
 
 import contextlib
+from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -116,12 +117,35 @@ class BlockWriter:
             raise StorageError(f"{self._path}: cannot be written: {error.strerror or error}") from error
 
 
-def read_ids(path: Path) -> pa.Array:
-    """The rows' ids in order; the other columns stay on disk."""
+class SliceOfIds(NamedTuple):
+    """The ids of the rows from `first` on, one slice of a block file."""
+
+    first: int
+    ids: pa.Array
+
+    def has(self, ordinal: int) -> bool:
+        """Whether it is this slice that holds a row."""
+        return self.first <= ordinal < self.first + len(self.ids)
+
+
+def read_ids(path: Path, ordinal: int, *, within: int) -> SliceOfIds:
+    """The ids of the slice that a row is in; the other slices stay on disk.
+
+    Args:
+        path: of the block file.
+        ordinal: of the row.
+        within: which row of its block that is, from 0: nearly every slice is full, so this tells where to look first.
+    """
     with pa.OSFile(str(path), "rb") as source:
-        options = pa.ipc.IpcReadOptions(included_fields=[1])
-        table = pa.ipc.open_file(source, options=options).read_all()
-    return table.column("id").combine_chunks()
+        reader = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=[0, 1]))
+
+        def read(number: int) -> SliceOfIds:
+            batch = reader.get_batch(number)
+            return SliceOfIds(first=batch.column("ordinal")[0].as_py(), ids=batch.column("id"))
+
+        slices = range(reader.num_record_batches)
+        found = read(min(within // SLICE, slices[-1]))
+        return found if found.has(ordinal) else read(bisect_right(slices, ordinal, key=lambda n: read(n).first) - 1)
 
 
 class BlockFile:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from batcher.errors import StorageError
 from batcher.records import Problem, Request
-from batcher.store.blockfile import BlockFile, BlockWriter, Planned, schema_of, slice_of
+from batcher.store.blockfile import BlockFile, BlockWriter, Planned, read_ids, schema_of, slice_of
 from tests.builders import a_row
 from tests.store.builders import NO_COLUMNS, planned
 from tests.strategies import int64s, texts
@@ -208,3 +208,15 @@ def test_a_full_disk_is_a_storage_error_when_it_is_finished(tmp_path):
 def test_a_missing_folder_is_a_storage_error(tmp_path):
     with pytest.raises(StorageError, match=r"00001\.arrow: cannot be written"):
         BlockWriter(tmp_path / "gone" / "00001.arrow", schema_of(NO_COLUMNS))
+
+
+@given(sizes=st.lists(st.integers(1, 5), min_size=1, max_size=6), first=st.integers(0, 1_000))
+def test_an_id_is_found_however_the_slices_are_cut(sizes: list[int], first: int, tmp_path_factory: Any) -> None:
+    path = tmp_path_factory.mktemp("blocks") / "00001.arrow"
+    starts = [first + sum(sizes[:at]) for at in range(len(sizes))]
+    write(path, *(planned(size, first=start) for size, start in zip(sizes, starts, strict=True)))
+
+    for within in range(sum(sizes)):
+        found = read_ids(path, first + within, within=within)
+        assert found.has(first + within)
+        assert found.ids[first + within - found.first].as_py() == f"row-{first + within}"
