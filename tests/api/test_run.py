@@ -12,7 +12,6 @@ import batcher
 from batcher.emulator.server import Emulator
 from batcher.emulator.settings import Settings
 from batcher.engine.progress import Phase
-from batcher.engine.quiet import quiet_collector
 from batcher.errors import EndpointRefused, Exit, JobError, PlanChanged, RunLocked
 from tests.api.runs import LATENCY_S, ROWS, an_emulator, slow_rows, to
 from tests.whole.runs import MODEL, column, manifest, sums, write_lines
@@ -148,18 +147,6 @@ def test_two_runs_at_once_in_two_directories(slow, tmp_path):
 
     assert [runs[name].to_arrow().num_rows for name in "ab"] == [20, 20]
     assert (gc.get_threshold(), gc.get_freeze_count()) == before
-
-
-def test_the_collector_is_put_back_by_the_last_run_that_leaves():
-    before = gc.get_threshold()
-    first, second = quiet_collector(), quiet_collector()
-    first.__enter__()
-    during = gc.get_threshold()
-    second.__enter__()
-    first.__exit__(None, None, None)
-    assert gc.get_threshold() == during != before
-    second.__exit__(None, None, None)
-    assert gc.get_threshold() == before
 
 
 def test_a_directory_in_use_is_refused(slow, tmp_path):
