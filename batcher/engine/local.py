@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import uvloop
 
 from batcher.asking.ask import Asker, World
@@ -25,8 +24,8 @@ from batcher.engine.closing import close_run, open_totals
 from batcher.engine.fresh import Fresh
 from batcher.engine.halt import Halt
 from batcher.engine.plan import Plan, make_plan, read_plan, state_of
-from batcher.engine.progress import Summary
 from batcher.engine.process import of_a_run
+from batcher.engine.progress import Summary
 from batcher.engine.retry import reopen, standing
 from batcher.engine.seal import Sealer
 from batcher.engine.session import Session

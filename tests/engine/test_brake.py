@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from batcher.engine.brake import Brake
-from batcher.engine.session import Halt
+from batcher.engine.halt import Halt
 from batcher.errors import RunStopped
 
 WHY, LATER = RunStopped("enough"), RunStopped("too late")
