@@ -135,9 +135,7 @@ class Asker:
         self._check = check
         self.in_flight: set[OpenTask] = set()
         self.draining = False
-        self._retrying = AsyncRetrying(
-            retry=retry_if_result(_asks_again), sleep=world.sleep, retry_error_callback=_last_turn
-        )
+        self._idle: list[AsyncRetrying] = []
 
     async def ask(self, task: OpenTask, permit: Permit) -> Ending:
         """Ask `task`, admitted by `permit`, until it ends; its records are committed when this returns.
@@ -206,28 +204,36 @@ class Asker:
 
     async def _again(self, task: OpenTask, first: Turn) -> Turn:
         """Hand the first turn to tenacity as if it had made it, and let it make the others."""
-        made = [first]
-
-        async def turn() -> Turn:
-            if made:
-                return made.pop()
-            permit = await self._gate.admit(task.lane, task.request.estimated_tokens, retry=True)
-            task.waiting = False
-            return await self._turn(task, permit)
-
-        async def set_aside(state: RetryCallState) -> None:
-            await self._set_aside(task, _turn_of(state))
-
-        retrying = self._retrying.copy(
-            stop=lambda state: self._spent(task, _turn_of(state).verdict),
-            wait=lambda state: self._wait_s(task, _turn_of(state).verdict),
-            before_sleep=set_aside,
-        )
-        last: Turn = await retrying(turn)
+        # One for each task at a time, and used again: a retrier holds on to itself and to the last reply through its
+        # `iter_state`, which was 20 objects of garbage a retry and a collector that stood in the way for 0.2 s.
+        retrying = self._idle.pop() if self._idle else self._retrying()
+        try:
+            last: Turn = await retrying(self._next_turn, task, [first])
+        finally:
+            retrying.iter_state.reset()
+            self._idle.append(retrying)
         return last
 
-    async def _set_aside(self, task: OpenTask, turn: Turn) -> None:
+    def _retrying(self) -> AsyncRetrying:
+        return AsyncRetrying(
+            retry=retry_if_result(_asks_again),
+            stop=lambda state: self._spent(_task_of(state), _turn_of(state).verdict),
+            wait=lambda state: self._wait_s(_task_of(state), _turn_of(state).verdict),
+            before_sleep=self._set_aside,
+            sleep=self._world.sleep,
+            retry_error_callback=_turn_of,
+        )
+
+    async def _next_turn(self, task: OpenTask, made: list[Turn]) -> Turn:
+        if made:
+            return made.pop()
+        permit = await self._gate.admit(task.lane, task.request.estimated_tokens, retry=True)
+        task.waiting = False
+        return await self._turn(task, permit)
+
+    async def _set_aside(self, state: RetryCallState) -> None:
         """Keep the failed attempt, admit the next one in the same commit, and give the slot back."""
+        task, turn = _task_of(state), _turn_of(state)
         request = task.request
         admission = (task.task, task.attempts + 1, request.input_bound, request.output_bound, self._world.wall_us())
         await self._journal.retry(task.task, turn.attempt.n, pack_attempt(turn.attempt), admission)
@@ -345,5 +351,6 @@ def _turn_of(state: RetryCallState) -> Turn:
     return turn
 
 
-def _last_turn(state: RetryCallState) -> Turn:
-    return _turn_of(state)
+def _task_of(state: RetryCallState) -> OpenTask:
+    task: OpenTask = state.args[0]
+    return task

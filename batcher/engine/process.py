@@ -9,7 +9,10 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-_COLLECT_RARELY = (100_000, 50, 100)
+_COLLECT_RARELY = (400_000, 50, 100)
+"""A collection walks all that was made since the last one: 90 ms for what 20,000 rows under way keep. What a run keeps
+is bounded and next to nothing of it is garbage (54 objects in 100,000 rows, a tenth of them asked again), so that in
+order it never comes to one."""
 
 
 class _Process:
