@@ -152,7 +152,7 @@ def shapes(lines: str) -> list[str]:
 
 
 def shapes_told() -> tuple[str, ...]:
-    return tuple(name for row in table_under("## Your own file") for name in ticked(row[0]))
+    return tuple(name for row in table_under("## Your own file", "| shape ") for name in ticked(row[0]))
 
 
 def test_all_shapes_and_providers_are_told():
@@ -160,9 +160,10 @@ def test_all_shapes_and_providers_are_told():
     assert [name for row in table_under("## Other endpoints") for name in ticked(row[0])] == list(Provider)
 
 
-def table_under(heading: str) -> list[list[str]]:
-    """The rows of the first table under a heading, without its head."""
-    section = README.split(f"\n{heading}\n", 1)[1]
+def table_under(heading: str, head: str = "|") -> list[list[str]]:
+    """The rows of the first table under a heading (whose head begins so), without its head."""
+    section = README.split(f"\n{heading}\n", 1)[1].partition(f"\n{head}")[2]
+    section = f"{head}{section}"
     lines = re.search(r"((?:^\|.*\n)+)", section, re.MULTILINE)
     assert lines is not None
     return [[cell.strip() for cell in line.strip("|\n ").split("|")] for line in lines[1].splitlines()[2:]]

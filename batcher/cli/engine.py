@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 import click
 
 from batcher.cli.say import TYPED
+from batcher.engine.inspection import Inspection
 from batcher.engine.progress import Snapshot, Summary
 from batcher.job.key import Secret
 from batcher.job.spec import Job
@@ -44,6 +47,10 @@ class Engine(Protocol):
         """Ask the rows of a finished run again that ended with one of the statuses."""
         ...
 
+    def inspect(self, job: Job) -> Inspection:
+        """Look at the first rows of a job's input."""
+        ...
+
     def job(self, out: Path) -> Job:
         """Read the job that a run directory was made for."""
         ...
@@ -64,7 +71,14 @@ class LocalEngine:
         """See `Engine.run`."""
         from batcher.engine.local import Options, run_job  # noqa: PLC0415
 
-        options = Options(show=watch.show, log=watch.log, limit=limit, command=_typed(), failpoints=_failpoints())
+        options = Options(
+            show=watch.show,
+            log=watch.log,
+            limit=limit,
+            command=_typed(),
+            failpoints=_failpoints(),
+            stdin=piped_in(),
+        )
         return run_job(job, key=key, out=out, options=options)
 
     def retry(self, job: Job, *, key: Secret, out: Path, statuses: frozenset[Status], watch: Watch) -> Summary:
@@ -73,6 +87,13 @@ class LocalEngine:
 
         options = Options(show=watch.show, log=watch.log, command=_typed(), failpoints=_failpoints())
         return retry_run(job, key=key, out=out, statuses=statuses, options=options)
+
+    def inspect(self, job: Job) -> Inspection:
+        """See `Engine.inspect`."""
+        from batcher.engine.inspecting import inspect  # noqa: PLC0415
+
+        with tempfile.TemporaryDirectory(prefix="batcher-inspect-") as spool:
+            return inspect(job, spool=Path(spool), stdin=piped_in())
 
     def job(self, out: Path) -> Job:
         """See `Engine.job`."""
@@ -97,6 +118,11 @@ def _typed() -> str:
     """Give the command as it was typed: a run that stops goes on by it."""
     ctx = click.get_current_context(silent=True)
     return "" if ctx is None else shlex.join(["batcher", *ctx.meta.get(TYPED, ())])
+
+
+def piped_in() -> BinaryIO | None:
+    """Give standard input, unless it is a terminal: nobody types a thousand rows."""
+    return None if sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer
 
 
 def _failpoints() -> FailPoints:

@@ -26,6 +26,8 @@ from batcher.reports.terminal import summary_json, summary_lines
 # Parameter -> setting. The job judges the values, so that a flag and a job file are refused in the same words.
 _SETTINGS: Mapping[str, str] = {
     "input": "input.files",
+    "input_format": "input.format",
+    "shape": "input.shape",
     "model": "model",
     "out": "output.dir",
     "provider": "endpoint.provider",
@@ -61,7 +63,9 @@ def _tolerance(_: click.Context, __: click.Parameter, value: str | None) -> int 
 
 @click.command(short_help="Ask every row; the same command again continues.")
 @click.argument("job", required=False, type=click.Path(path_type=Path), metavar="[JOB.toml]")
-@click.option("-i", "--input", multiple=True, metavar="FILE", help="Rows to ask: JSONL or Parquet; repeatable.")
+@click.option("-i", "--input", multiple=True, metavar="FILE", help="Rows to ask; - is standard input; repeatable.")
+@click.option("--format", "input_format", metavar="NAME", help="jsonl, json, csv, tsv, text or parquet.")
+@click.option("--shape", metavar="NAME", help="What a row is, where its keys do not say: messages, prompt, ….")
 @click.option("-m", "--model", metavar="MODEL", help="Model id.")
 @click.option("-o", "--out", metavar="OUT", help="Run directory.  [default: out/<name of the job>]")
 @click.option("--provider", metavar="NAME", help="google or visioncoder.")

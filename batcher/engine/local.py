@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import uvloop
 
@@ -23,7 +23,7 @@ from batcher.engine.brake import Brake
 from batcher.engine.closing import close_run, open_totals
 from batcher.engine.fresh import Fresh
 from batcher.engine.halt import Halt
-from batcher.engine.plan import Plan, make_plan, read_plan, state_of
+from batcher.engine.plan import Plan, described, make_plan, read_plan, state_of
 from batcher.engine.process import of_a_run
 from batcher.engine.progress import Summary
 from batcher.engine.retry import reopen, standing
@@ -64,6 +64,7 @@ class Options:
         brake: by which another thread may stop the run.
         listener: told of every outcome, those of earlier starts included; None when nobody wants to know.
         spool: puts rows that are in no file yet into one, once the run directory is ours; gives the job that reads it.
+        stdin: what a job reads whose input is `-`; None when nothing is piped in.
     """
 
     show: Show
@@ -74,6 +75,7 @@ class Options:
     brake: Brake = field(default_factory=Brake)
     listener: Listener | None = None
     spool: Callable[[Job, RunDir], Job] | None = None
+    stdin: BinaryIO | None = None
 
 
 def run_job(job: Job, *, key: Secret, out: Path, options: Options) -> Summary:
@@ -134,6 +136,7 @@ def _owned(rundir: RunDir) -> Iterator[tuple[Path, ...]]:
 
 def _planned(job: Job, rundir: RunDir, options: Options) -> Plan:
     began = time.monotonic()
+    is_new = rundir.read_manifest() is None
 
     def counted(rows: int, _: int) -> None:
         options.brake.check()
@@ -147,10 +150,14 @@ def _planned(job: Job, rundir: RunDir, options: Options) -> Plan:
             now=dt.datetime.now(dt.UTC),
             counted=counted,
             failpoints=options.failpoints,
+            stdin=options.stdin,
         )
     except KeyboardInterrupt:
         raise Interrupted("stopped while planning; nothing was sent", signal_number=signal.SIGINT) from None
     rundir.clear_tmp()
+    if is_new:
+        for line in described(plan.index):
+            options.log(line)
     return plan
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -24,6 +24,7 @@ from batcher.prompts.schema import answer_schema
 from batcher.rows.index import Index, check_unchanged, load_index, save_index
 from batcher.rows.planning import plan_rows
 from batcher.rows.readers import find_inputs
+from batcher.rows.renamed import check_named
 from batcher.store.bills import Terms
 from batcher.store.disk import sync_folder
 from batcher.store.failpoints import FailPoints
@@ -85,7 +86,14 @@ def block_rows(job: Job) -> int:
 
 
 def make_plan(  # noqa: PLR0913  what only the caller knows
-    job: Job, rundir: RunDir, *, limit: int | None, now: dt.datetime, counted: Counted, failpoints: FailPoints
+    job: Job,
+    rundir: RunDir,
+    *,
+    limit: int | None,
+    now: dt.datetime,
+    counted: Counted,
+    failpoints: FailPoints,
+    stdin: BinaryIO | None = None,
 ) -> Plan:
     """Read the frozen plan of `rundir`, or make one.
 
@@ -97,9 +105,12 @@ def make_plan(  # noqa: PLR0913  what only the caller knows
     """
     manifest = rundir.read_manifest()
     if manifest is None:
-        return _new_plan(job, rundir, limit=limit, now=now, counted=counted, failpoints=failpoints)
+        return _new_plan(job, rundir, limit=limit, now=now, counted=counted, failpoints=failpoints, stdin=stdin)
     check_same(job, rundir, manifest, limit=limit)
-    return read_plan(job, rundir, manifest)
+    plan = read_plan(job, rundir, manifest)
+    if changed := check_named(plan.index, job.input, stdin=stdin, spool=rundir.spool):
+        raise PlanChanged(f"{rundir.out}: the input has changed", differences=changed, hint=_elsewhere(rundir))
+    return plan
 
 
 def check_same(job: Job, rundir: RunDir, manifest: Mapping[str, Any], *, limit: int | None) -> None:
@@ -126,7 +137,7 @@ def _named(files: tuple[str, ...]) -> str:
 
 
 def _rows(limit: int | None) -> str:
-    return "all rows" if limit is None else f"{limit:,} rows"
+    return "all rows" if limit is None else "1 row" if limit == 1 else f"{limit:,} rows"
 
 
 def read_plan(job: Job, rundir: RunDir, manifest: Mapping[str, Any]) -> Plan:
@@ -152,12 +163,19 @@ def _elsewhere(rundir: RunDir) -> str:
 
 
 def _new_plan(  # noqa: PLR0913
-    job: Job, rundir: RunDir, *, limit: int | None, now: dt.datetime, counted: Counted, failpoints: FailPoints
+    job: Job,
+    rundir: RunDir,
+    *,
+    limit: int | None,
+    now: dt.datetime,
+    counted: Counted,
+    failpoints: FailPoints,
+    stdin: BinaryIO | None,
 ) -> Plan:
     if any(not part.name.startswith("train-00000-") for part in rundir.parts()):
         raise StorageError(f"{rundir.out}: holds parts but no run.json", hint=_elsewhere(rundir))
     answer_schema(job)  # a schema that cannot be used is refused before a long input is read
-    files = find_inputs(job.input, spool=rundir.spool)
+    files = find_inputs(job.input, spool=rundir.spool, stdin=stdin)
     index = plan_rows(
         files,
         job.input,
@@ -237,6 +255,12 @@ def _manifest(job: Job, index: Index, now: dt.datetime, limit: int | None) -> di
         "renamed": dict(index.renamed),
         "notes": list(index.notes),
     }
+
+
+def described(index: Index) -> tuple[str, ...]:
+    """Say what the input is, before anything is asked: one line, and one for each surprise."""
+    containers = ", ".join(dict.fromkeys(file.container for file in index.files))
+    return (f"input: {index.shape.kind}, {containers}, {_rows(index.rows)}", *(f"note: {note}" for note in index.notes))
 
 
 def state_of(job: Job) -> Path | None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from batcher.job.endpoint import is_loopback
 from batcher.job.spec import Endpoint, Input, Job, Output
 
-_INPUT = ("shape", "id", "strict", "max_row_bytes")
+_INPUT = ("format", "shape", "id", "strict", "max_row_bytes")
 _OUTPUT = ("store_prompt", "raw", "schema", "schema_field")
 _LONGEST_SHOWN = 60
 _CONTEXT = 12

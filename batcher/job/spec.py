@@ -22,6 +22,10 @@ class InputFormat(enum.StrEnum):
 
     AUTO = "auto"
     JSONL = "jsonl"
+    JSON = "json"  # one array
+    CSV = "csv"
+    TSV = "tsv"
+    TEXT = "text"  # one prompt a line
     PARQUET = "parquet"
 
 
@@ -29,10 +33,20 @@ class InputShape(enum.StrEnum):
     """What a row of the input is (reference of shapes: `rows/shapes.py`)."""
 
     AUTO = "auto"
+    GEMINI_BATCH = "gemini-batch"
+    VERTEX_BATCH = "vertex-batch"
+    CONTENTS = "contents"
+    GEMINI_TUNING = "gemini-tuning"
+    OPENAI_BATCH = "openai-batch"
+    MESSAGES = "messages"
+    SHAREGPT = "sharegpt"
+    PREFERENCE = "preference"
+    PROMPT_COMPLETION = "prompt-completion"
+    ALPACA = "alpaca"
+    OPENAI_EVALS = "openai-evals"
+    INSPECT = "inspect"
     PROMPT = "prompt"
     TABLE = "table"
-    CONTENTS = "contents"
-    KEY_REQUEST = "key-request"
 
 
 class Input(_Section):
@@ -40,11 +54,11 @@ class Input(_Section):
 
     files: Annotated[tuple[str, ...], Field(min_length=1)]
     """Files, folders or globs, in this order; relative to the job file. `pypi:PACKAGE==VERSION/path/in/package` reads
-    a file of an installed package."""
+    a file of an installed package, `-` standard input."""
     sha256: str | None = None
     """Expected SHA-256 of a single input file as it lies on disk; anything else is refused."""
     format: InputFormat = InputFormat.AUTO
-    """`auto` goes by the file's name."""
+    """`auto` goes by the file's name; standard input by its first bytes."""
     shape: InputShape = InputShape.AUTO
     """`auto` goes by the keys of the first rows."""
     id: str | None = None
@@ -52,7 +66,7 @@ class Input(_Section):
     max_row_bytes: Annotated[int, Field(gt=0)] = 20_000_000
     """A longer row fails by itself; it is never held in memory whole."""
     strict: bool = False
-    """Refuse the whole input, before anything is sent, when one row cannot be read."""
+    """Refuse the whole input, before anything is sent, when one row cannot be read or asks for what cannot be sent."""
 
 
 class Prompt(_Section):

@@ -10,18 +10,17 @@ import orjson
 from batcher.errors import JobError
 from batcher.gemini.request import TextEncoder, bare_model, encode, path, request_hash, text_request
 from batcher.gemini.tokens import estimate_tokens, input_bound, output_bound, text_bound
-from batcher.job.spec import Dialect, Generation, InputShape, Job
-from batcher.prompts.merge import base_request, decoded_object, merge, own_request, own_settings
+from batcher.job.spec import Dialect, Generation, Job
+from batcher.prompts.merge import base_request, merge, own_request, own_settings
 from batcher.prompts.schema import answer_schema
 from batcher.prompts.template import Template
 from batcher.records import Problem, Request, Row
-from batcher.rows.shapes import REQUEST_FIELDS, Shape, nearest
+from batcher.rows.conversion import brings_request, columns_of, request_of, text_of
+from batcher.rows.shapes import Shape, nearest
 
 MAX_BODY_BYTES = 20 << 20
 _IMAGE_TOKENS = 258  # one tile, the most common size; an estimate for pacing, not the bound
 _MEDIUM_TOKENS = 1_000
-
-_WITH_CONTENTS = frozenset({InputShape.CONTENTS, InputShape.KEY_REQUEST})
 
 
 class Builder:
@@ -46,12 +45,13 @@ class Builder:
 
     def __init__(self, job: Job, shape: Shape, columns: Collection[str], *, where: str) -> None:
         self._shape = shape
+        self._brings_request = brings_request(shape)
         self._model = bare_model(job.model)
         self._dialect = job.endpoint.dialect or Dialect.GOOGLE
         self._overrides = dict(job.prompt.overrides)
         _check_overrides(self._overrides, columns, where)
         self._template = self._compiled(job.prompt.template, "template", columns, where)
-        if self._template is not None and shape.kind in _WITH_CONTENTS:
+        if self._template is not None and self._brings_request:
             raise JobError(
                 f"[prompt] template: has no place in an input of the shape {shape.kind}; wanted one of the two"
             )
@@ -76,10 +76,8 @@ class Builder:
         for template in (self._template, self._system):
             yield from template.columns if template else ()
         yield from self._overrides.values()
-        if self._shape.kind is InputShape.CONTENTS:
-            yield from REQUEST_FIELDS.intersection(columns)
-        elif self._template is None and self._shape.prompt_key is not None:
-            yield self._shape.prompt_key
+        if self._template is None and self._shape.prompt_key is not None:
+            yield from columns_of(self._shape, columns)
 
     def build(self, row: Row) -> Request | Problem:
         """Make the request of a row, or say why there is none. This runs once per row of the run."""
@@ -89,7 +87,7 @@ class Builder:
         if isinstance(system, Problem):
             return system
         try:
-            if self._shape.kind in _WITH_CONTENTS:
+            if self._brings_request or (self._template is None and self._is_chat(row)):
                 return self._of_contents(row, system)
             prompt = self._prompt(row)
             if isinstance(prompt, Problem):
@@ -104,7 +102,7 @@ class Builder:
             if isinstance(prompt, Problem):
                 return prompt
         else:
-            prompt = _text(self._shape.prompt_key, row.values)
+            prompt = text_of(self._shape, row.values)
         if not prompt or prompt.isspace():
             return Problem(kind="bad_input", message=f"{row.where}: the prompt is empty")
         return prompt
@@ -129,18 +127,16 @@ class Builder:
         return self._whole(row, request, model, prompt)
 
     def _of_contents(self, row: Row, system: str | None) -> Request | Problem:
-        fields = self._fields(row.values)
+        fields = request_of(self._shape, row.values)
         own = own_request(fields)
         settings, model = self._own(row, fields.get("model") or self._model)
         base = self._base if system is None else {**self._base, "system_instruction": {"parts": [{"text": system}]}}
         request = merge(merge(base, own), settings)
         return self._whole(row, request, model, _last_user_text(request["contents"]))
 
-    def _fields(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        if self._shape.kind is InputShape.KEY_REQUEST:
-            key = self._shape.prompt_key or "request"
-            return decoded_object(key, values.get(key))
-        return {name: values[name] for name in REQUEST_FIELDS if name in values}
+    def _is_chat(self, row: Row) -> bool:
+        """Whether the prompt of a row is a list of turns, as TRL has them beside plain texts."""
+        return type(row.values.get(self._shape.prompt_key)) is list  # type: ignore[arg-type]  # None is no column
 
     def _own(self, row: Row, model: str) -> tuple[dict[str, Any], str]:
         """Read what the columns named by `overrides` say: generation settings, and the model."""
@@ -197,15 +193,6 @@ def _check_overrides(overrides: Mapping[str, str], columns: Collection[str], whe
                 f"[prompt] overrides.{setting}: column {column!r} not found in {where}{nearest(column, columns)}",
                 hint=f"its columns: {', '.join(columns)}",
             )
-
-
-def _text(key: str | None, values: Mapping[str, Any]) -> str:
-    prompt = values.get(key) if key is not None else None
-    if isinstance(prompt, str):
-        return prompt
-    if prompt is None:
-        raise ValueError(f"column {key!r} is {'null' if key in values else 'missing'}")
-    raise ValueError(f"column {key!r}: wanted text, found {orjson.dumps(prompt, default=str).decode()[:80]}")
 
 
 def _too_large(row: Row, body: bytes) -> Problem:

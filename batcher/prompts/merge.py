@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
 from pydantic import ValidationError
 
 from batcher.gemini.request import canonical
 from batcher.job.spec import Generation, Job
+from batcher.rows.jsontext import decoded
 
 # The API takes one of them: who brings one of them decides.
 _SCHEMAS = frozenset({"response_schema", "response_json_schema"})
-_JSON_STARTS = ("{", "[")
 _NONE: Mapping[str, Any] = {}
 
 
@@ -51,7 +50,7 @@ def own_request(fields: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: they are no request; the text says where, what was found and what was wanted.
     """
-    plain = {name: _decoded(name, value) for name, value in fields.items() if value is not None}
+    plain = {name: decoded(name, value) for name, value in fields.items() if value is not None}
     for name in ("system_instruction", "systemInstruction"):
         if isinstance(plain.get(name), str):
             plain[name] = _instruction(plain[name])
@@ -69,7 +68,7 @@ def own_settings(overrides: Mapping[str, str], values: Mapping[str, Any]) -> dic
         ValueError: a value is not what the setting takes.
     """
     given = {
-        setting: _decoded(column, values[column])
+        setting: decoded(column, values[column])
         for setting, column in overrides.items()
         if values.get(column) is not None
     }
@@ -81,30 +80,5 @@ def own_settings(overrides: Mapping[str, str], values: Mapping[str, Any]) -> dic
         raise ValueError(f"column {overrides[setting]!r} as {setting}: {first['msg'].lower()}") from None
 
 
-def decoded_object(name: str, value: Any) -> Mapping[str, Any]:
-    """Give an object, also where it stands as JSON text.
-
-    Raises:
-        ValueError: it is none.
-    """
-    value = _decoded(name, value)
-    if not isinstance(value, Mapping):
-        found = "null" if value is None else type(value).__name__
-        raise ValueError(f"{name}: expected an object, found {found}")  # noqa: TRY004  a row's fault, told like the others
-    return value
-
-
 def _instruction(text: str) -> dict[str, Any]:
     return {"parts": [{"text": text}]}
-
-
-def _decoded(name: str, value: Any) -> Any:
-    """Read text that begins as an object or a list does; a table of strings can carry those no other way."""
-    if not isinstance(value, str) or not value.lstrip().startswith(_JSON_STARTS):
-        return value
-    try:
-        return orjson.loads(value)
-    except orjson.JSONDecodeError as error:
-        if name in {"system_instruction", "systemInstruction"}:
-            return value
-        raise ValueError(f"{name}: not JSON: {error.msg}") from None

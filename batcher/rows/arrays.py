@@ -15,7 +15,12 @@ _BROKEN = object()
 
 
 def from_objects(
-    objects: Sequence[Mapping[str, Any]], columns: Sequence[Column], *, found: Collection[str], schema: pa.Schema
+    objects: Sequence[Mapping[str, Any]],
+    columns: Sequence[Column],
+    *,
+    found: Collection[str],
+    schema: pa.Schema,
+    references: Sequence[str | None] = (),
 ) -> pa.RecordBatch:
     """Make the user's columns of a slice of JSON rows; a missing key is null.
 
@@ -24,12 +29,16 @@ def from_objects(
         columns: of the frozen schema, in order.
         found: all columns of the input, which tells the others apart.
         schema: of `columns`.
+        references: the known answer of each row, where a column is for it.
 
     Raises:
         pyarrow.ArrowInvalid, pyarrow.ArrowTypeError, OverflowError: a value is not what planning saw.
     """
     arrays = []
     for column in columns:
+        if column.is_reference:
+            arrays.append(pa.array(references, column.type))
+            continue
         values = [row.get(column.source) for row in objects]
         if column.source == OTHER_COLUMNS and OTHER_COLUMNS not in found:
             values = [{key: row[key] for key in row if key not in found} or None for row in objects]
@@ -37,15 +46,19 @@ def from_objects(
     return _batch(arrays, schema, len(objects))
 
 
-def from_table(batch: pa.RecordBatch, columns: Sequence[Column], *, schema: pa.Schema) -> pa.RecordBatch:
+def from_table(
+    batch: pa.RecordBatch, columns: Sequence[Column], *, schema: pa.Schema, references: Sequence[str | None] = ()
+) -> pa.RecordBatch:
     """Make the user's columns of a slice of a Parquet file; a missing column is null."""
     names = set(batch.schema.names)
-    arrays = [
-        _fitted(batch.column(column.source), column)
-        if column.source in names
-        else pa.nulls(batch.num_rows, column.type)
-        for column in columns
-    ]
+    arrays = []
+    for column in columns:
+        if column.is_reference:
+            arrays.append(pa.array(references, column.type))
+        elif column.source in names:
+            arrays.append(_fitted(batch.column(column.source), column))
+        else:
+            arrays.append(pa.nulls(batch.num_rows, column.type))
     return _batch(arrays, schema, batch.num_rows)
 
 

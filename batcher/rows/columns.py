@@ -19,6 +19,7 @@ INT64_MAX = 2**63 - 1
 # Rows that each bring keys of their own would make a column a row; what is beyond is kept together, in one JSON column.
 MAX_COLUMNS = 1024
 OTHER_COLUMNS = "other_columns"
+REFERENCE = "reference"
 _REMEMBERED = 4096
 
 _ARROW = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.large_string()}
@@ -33,12 +34,14 @@ class Column:
         name: its name in the output.
         type: its Arrow type in the output.
         is_json: whether the values are written as JSON text.
+        is_reference: whether it holds what the shape took from the row as its known answer, under no name of the input.
     """
 
     source: str
     name: str
     type: pa.DataType
     is_json: bool
+    is_reference: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +57,9 @@ class Frozen:
     found: tuple[str, ...]
     columns: tuple[Column, ...]
     notes: tuple[str, ...]
+
+
+_REFERENCE_COLUMN = Column(source="", name=REFERENCE, type=pa.large_string(), is_json=False, is_reference=True)
 
 
 class Census:
@@ -107,13 +113,15 @@ class Census:
         if seen:
             types.add(kind)
 
-    def freeze(self, *, consumed: Collection[str], reserved: Collection[str]) -> Frozen:
+    def freeze(self, *, consumed: Collection[str], reserved: Collection[str], has_reference: bool = False) -> Frozen:
         """Fix the schema.
 
         Args:
             consumed: columns that the output does not repeat.
             reserved: names that the output has for its own.
+            has_reference: whether the shape takes a known answer from each row.
         """
+        reserved = {*reserved, REFERENCE} if has_reference else reserved
         kept = {key: _union(types) for key, types in self._types.items() if key not in consumed}
         if self._overflows:
             kept[OTHER_COLUMNS] = None
@@ -122,6 +130,8 @@ class Census:
             Column(source=key, name=names[key], type=kind or pa.large_string(), is_json=kind is None)
             for key, kind in kept.items()
         )
+        if has_reference:
+            columns = (*columns, _REFERENCE_COLUMN)
         return Frozen(found=tuple(self._types), columns=columns, notes=tuple(self._notes(columns)))
 
     def _notes(self, columns: Sequence[Column]) -> Iterable[str]:

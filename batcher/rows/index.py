@@ -6,7 +6,7 @@ import base64
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ from batcher.errors import StorageError
 from batcher.job.spec import InputFormat, InputShape
 from batcher.rows.blocks import DIGEST_BYTES, Block, Extent, numbered
 from batcher.rows.columns import Column
+from batcher.rows.containers import Layout
 from batcher.rows.readers import InputFile
 from batcher.rows.shapes import Shape
 
-_MAGIC = b"batcher-index 1\n"
+_MAGIC = b"batcher-index 2\n"
 
 
 @dataclass(frozen=True, kw_only=True)  # no slots: the cached properties need a place
@@ -111,7 +112,7 @@ def _differences(file: InputFile) -> Iterator[str]:
     elif stat.st_mtime_ns != file.mtime_ns:
         yield f"{file.name}: modified at {file.mtime_ns} ns → {stat.st_mtime_ns} ns since 1970"
     elif not file.path.exists():
-        yield f"{file.name}: its decompressed copy → missing ({file.path})"
+        yield f"{file.name}: its copy in the state folder → missing ({file.path})"
 
 
 def _digest(payload: bytes | memoryview) -> bytes:
@@ -128,13 +129,15 @@ def _packed(index: Index) -> dict[str, Any]:
             "id_key": index.shape.id_key,
             "prompt_key": index.shape.prompt_key,
             "consumed": sorted(index.shape.consumed),
+            "reference_key": index.shape.reference_key,
         },
         "found": index.found,
-        "columns": [(column.source, column.is_json) for column in index.columns],
+        "columns": [(column.source, column.is_json, column.is_reference) for column in index.columns],
         "schema": base64.b64encode(index.schema.serialize().to_pybytes()).decode(),
         "notes": index.notes,
         "files": [
-            (str(file.path), str(file.source), file.name, file.format, file.size, file.mtime_ns) for file in index.files
+            (str(file.path), str(file.source), file.name, file.format, file.size, file.mtime_ns, asdict(file.layout))
+            for file in index.files
         ],
         "blocks": [len(block.extents) for block in index.blocks],
         "extents": [
@@ -155,8 +158,8 @@ def _unpacked(packed: Mapping[str, Any]) -> Index:
         shape=_shape(packed["shape"]),
         found=tuple(packed["found"]),
         columns=tuple(
-            Column(source=source, name=field.name, type=field.type, is_json=is_json)
-            for (source, is_json), field in zip(packed["columns"], schema, strict=True)
+            Column(source=source, name=field.name, type=field.type, is_json=is_json, is_reference=is_reference)
+            for (source, is_json, is_reference), field in zip(packed["columns"], schema, strict=True)
         ),
         notes=tuple(packed["notes"]),
         files=tuple(_file(*file) for file in packed["files"]),
@@ -183,10 +186,19 @@ def _shape(packed: Mapping[str, Any]) -> Shape:
         id_key=packed["id_key"],
         prompt_key=packed["prompt_key"],
         consumed=frozenset(packed["consumed"]),
+        reference_key=packed["reference_key"],
     )
 
 
-def _file(path: str, source: str, name: str, kind: str, size: int, mtime_ns: int) -> InputFile:  # noqa: PLR0913, PLR0917  a record as written above
+def _file(  # noqa: PLR0913, PLR0917  a record as written above
+    path: str, source: str, name: str, kind: str, size: int, mtime_ns: int, layout: Mapping[str, Any]
+) -> InputFile:
     return InputFile(
-        path=Path(path), source=Path(source), name=name, format=InputFormat(kind), size=size, mtime_ns=mtime_ns
+        path=Path(path),
+        source=Path(source),
+        name=name,
+        format=InputFormat(kind),
+        size=size,
+        mtime_ns=mtime_ns,
+        layout=Layout(**{**layout, "names": tuple(layout["names"])}),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -13,12 +13,15 @@ CHUNK_BYTES = 1 << 20
 class Lines:
     """A run of whole lines, or a piece of one line that is too long to hold.
 
+    What is a row of another format stands here as a line, too: a record of a CSV file, an element of an array.
+
     Attributes:
         start: byte offset of `raw` in the file.
         raw: the bytes as they stand in the file, newlines included.
         lines: `raw` without its newlines; empty for a piece of an oversized line.
         first_line: number of the first line, from 1.
         ends_oversized: whether this piece is the last of an oversized line.
+        numbers: of `lines`, where they do not follow one another.
     """
 
     start: int
@@ -26,6 +29,13 @@ class Lines:
     lines: tuple[bytes, ...] | list[bytes]
     first_line: int
     ends_oversized: bool = False
+    numbers: Sequence[int] | None = None
+
+    def numbers_of(self, at: int, count: int) -> Sequence[int]:
+        """Give the numbers of `count` lines from the one at the position `at`."""
+        if self.numbers is None:
+            return range(self.first_line + at, self.first_line + at + count)
+        return self.numbers[at : at + count]
 
 
 def read_lines(  # noqa: PLR0913  a range, its name and two bounds

@@ -10,14 +10,17 @@ from batcher.errors import InputError
 from batcher.job.spec import Input, InputFormat
 from batcher.rows.arrays import mended, to_python
 from batcher.rows.blocks import MAX_BLOCK_BYTES, MAX_BLOCKS, BlockCutter
+from batcher.rows.carriers import TELLING_COLUMNS
+from batcher.rows.containers import parser_of
+from batcher.rows.conversion import auditor_of
 from batcher.rows.index import Index
-from batcher.rows.objects import parse_object
 from batcher.rows.readers import InputFile
-from batcher.rows.shapes import TELLING_COLUMNS, Shape, detect
+from batcher.rows.shapes import Shape, detect
 from batcher.rows.survey import Survey, whole_file
 from batcher.rows.tables import Table
 
-_SAMPLES = 64
+SAMPLES = 64
+"""Rows that tell a shape."""
 
 
 def _quietly(_rows: int, _read_bytes: int) -> None:
@@ -50,28 +53,43 @@ def plan_rows(  # noqa: PLR0913  each is the user's or the output's say
         max_block_bytes: a block closes early at so much input (decoded, for Parquet).
 
     Raises:
-        InputError: the shape is ambiguous or has no prompt; with `strict`, a row cannot be read.
+        InputError: the shape is ambiguous or has no prompt; with `strict`, a row cannot be read or holds what
+            cannot be sent.
     """
     shape = detect(
-        _samples(files, spec),
+        first_rows(files, spec),
         wanted=spec.shape,
         id_column=spec.id,
         has_template=has_template,
         where=files[0].name if files else "input",
     )
     cutter = BlockCutter(block_rows=block_rows, max_blocks=max_blocks, max_block_bytes=max_block_bytes)
-    survey = Survey(cutter, max_row_bytes=spec.max_row_bytes, limit=limit, on_progress=on_progress)
+    survey = Survey(
+        cutter,
+        max_row_bytes=spec.max_row_bytes,
+        limit=limit,
+        on_progress=on_progress,
+        audit=auditor_of(shape),
+        audited=shape.prompt_key,
+    )
     for number, file in enumerate(files):
         survey.take(number, file)
     if spec.strict and survey.bad_rows:
         raise _refusal(survey)
+    if spec.strict and survey.ignored:
+        raise InputError(
+            f"{files[0].name}: cannot be sent to Gemini: {_counted(survey)}", hint="without --strict it is left out"
+        )
     return _index(survey, shape, files, cutter=cutter, reserved=reserved)
 
 
 def _index(
     survey: Survey, shape: Shape, files: Sequence[InputFile], *, cutter: BlockCutter, reserved: frozenset[str]
 ) -> Index:
-    frozen = survey.census.freeze(consumed=shape.consumed, reserved=reserved)
+    frozen = survey.census.freeze(
+        consumed=shape.consumed, reserved=reserved, has_reference=shape.reference_key is not None
+    )
+    notes = (f"ignored: {_counted(survey)}", *frozen.notes) if survey.ignored else frozen.notes
     return Index(
         blocks=cutter.finish(),
         rows=survey.rows,
@@ -79,9 +97,14 @@ def _index(
         shape=shape,
         found=frozen.found,
         columns=frozen.columns,
-        notes=frozen.notes,
+        notes=notes,
         files=tuple(files),
     )
+
+
+def _counted(survey: Survey) -> str:
+    counts = survey.ignored.most_common()
+    return ", ".join(f"{key} ({count:,} row{'' if count == 1 else 's'})" for key, count in counts)
 
 
 def _refusal(survey: Survey) -> InputError:
@@ -91,10 +114,10 @@ def _refusal(survey: Survey) -> InputError:
     return InputError("\n  ".join(lines), hint="without --strict they become failed rows of the output")
 
 
-def _samples(files: Sequence[InputFile], spec: Input) -> list[Mapping[str, Any]]:
-    """Give the first readable rows of the first file that has any."""
+def first_rows(files: Sequence[InputFile], spec: Input) -> list[Mapping[str, Any]]:
+    """Give the first readable rows of the first file that has any; of a table, only the values that tell a shape."""
     for file in files:
-        if samples := list(islice(_first_rows(file, spec), _SAMPLES)):
+        if samples := list(islice(_first_rows(file, spec), SAMPLES)):
             return samples
     return []
 
@@ -103,8 +126,9 @@ def _first_rows(file: InputFile, spec: Input) -> Iterator[Mapping[str, Any]]:
     if file.format is InputFormat.PARQUET:
         yield from _first_table_rows(file, spec.id)
         return
-    for piece in whole_file(file.path, spec.max_row_bytes):
-        yield from (row for line in piece.lines if isinstance(row := parse_object(line), dict))
+    parse = parser_of(file.format, file.layout)
+    for piece in whole_file(file, spec.max_row_bytes):
+        yield from (row for line in piece.lines if isinstance(row := parse(line), dict))
 
 
 def _first_table_rows(file: InputFile, id_column: str | None) -> Iterator[Mapping[str, Any]]:
@@ -113,8 +137,8 @@ def _first_table_rows(file: InputFile, id_column: str | None) -> Iterator[Mappin
         # Only what can tell a shape: a column of pictures would fill the memory.
         telling = [name for name in names if name in TELLING_COLUMNS or name == id_column]
         for group in range(table.groups):
-            stop = min(_SAMPLES, table.rows_in(group))
-            for batch in table.read(group, start=0, stop=stop, columns=telling, batch_rows=_SAMPLES):
+            stop = min(SAMPLES, table.rows_in(group))
+            for batch in table.read(group, start=0, stop=stop, columns=telling, batch_rows=SAMPLES):
                 sound, _ = mended(batch)
                 columns = {name: to_python(sound.column(name)) for name in telling}
                 yield from (

@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import glob
-import gzip
 import hashlib
 import importlib.metadata
-import os
 import re
-import shutil
-import zlib
+import stat as modes
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
-from batcher.errors import InputError, StorageError
+from batcher.errors import InputError
 from batcher.job.spec import Input, InputFormat
+from batcher.rows.containers import Layout, json_kind, layout_of
+from batcher.rows.folders import data_files, natural
+from batcher.rows.spool import PACKED, spooled, unpacked
 from batcher.rows.tables import check_table
 
+STDIN = "-"
 _FORMATS = {
     ".jsonl": InputFormat.JSONL,
     ".ndjson": InputFormat.JSONL,
-    ".json": InputFormat.JSONL,
+    ".json": InputFormat.JSON,  # or one object a line: its first byte tells
+    ".csv": InputFormat.CSV,
+    ".tsv": InputFormat.TSV,
+    ".txt": InputFormat.TEXT,
     ".parquet": InputFormat.PARQUET,
     ".pq": InputFormat.PARQUET,
 }
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _PYPI = re.compile(r"pypi:(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^/]+)/(?P<path>.+)")
-_COPY_BYTES = 1 << 20
+_FORMAT_FLAGS = "--format jsonl, csv, tsv, text, json or parquet says how it is written"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +40,8 @@ class InputFile:
     """One file of the input.
 
     Attributes:
-        path: where its rows are read: the file itself, or its decompressed copy in the spool folder.
-        source: the file as it lies on disk, whose size and mtime tell whether it changed.
+        path: where its rows are read: the file itself, or its copy in the spool folder.
+        source: the file as it lies on disk, whose size and mtime tell whether it changed; of a stream, the copy.
         name: for messages: relative to where the command runs when it lies beneath it.
         format: never `auto`.
         size, mtime_ns: of `source`, in bytes and nanoseconds since the epoch.
@@ -50,54 +53,61 @@ class InputFile:
     format: InputFormat
     size: int
     mtime_ns: int
+    layout: Layout = field(default_factory=Layout)
+
+    @property
+    def container(self) -> str:
+        """How it is written, in one word: `csv`, `jsonl.gz`."""
+        suffix = self.source.suffix.lower()
+        return f"{self.format}{suffix if suffix in PACKED else ''}"
 
 
-def find_inputs(spec: Input, *, spool: Path) -> tuple[InputFile, ...]:
+def find_inputs(
+    spec: Input, *, spool: Path, stdin: BinaryIO | None = None, head_bytes: int | None = None
+) -> tuple[InputFile, ...]:
     """Find the input files, in the order of their rows.
 
     Args:
         spec: `[input]`; its paths are absolute, or relative to where the command runs.
-        spool: a folder on local disk for decompressed copies; made when needed. A copy is made once for each state
-            of its source.
+        spool: a folder on local disk for copies of what cannot be read in place; made when needed. The copy of a
+            compressed file is made once for each state of the file.
+        stdin: read to its end where the job says `-`; None where there is none.
+        head_bytes: decompress only so much of a file, to look at its first rows; None takes all.
 
     Raises:
         InputError: a file is missing, unreadable, not what its name says, or not the one that was hashed.
-        StorageError: the spool folder cannot take a decompressed copy.
+        StorageError: the spool folder cannot take a copy.
     """
-    sources = [source for named in spec.files for source in _sources(named)]
+    sources = [source for named in spec.files for source in sources_of(named)]
+    if sources.count(None) > 1:
+        raise InputError("-: standard input can be read once, found it twice")
     if spec.sha256 is not None:
         _check_sha256(sources, spec.sha256)
-    return tuple(_input_file(source, spec, spool) for source in sources)
+    return tuple(
+        _stream(spec, spool, stdin) if source is None else _input_file(source, spec, spool, head_bytes)
+        for source in sources
+    )
 
 
-def _sources(named: str) -> list[Path]:
+def sources_of(named: str) -> Sequence[Path | None]:
+    """Resolve one name of a job's files, in the order of their rows; None stands for standard input.
+
+    Raises:
+        InputError: there is nothing of that name.
+    """
+    if named == STDIN:
+        return [None]
     if named.startswith("pypi:"):
         return [_packaged(named)]
-    if named == "-":
-        raise InputError("-: standard input cannot be read yet", hint="write it to a file first: cat > prompts.jsonl")
     path = Path(named)
     if path.is_dir():
-        return _inside(path)
+        return data_files(path, _name(path), is_known=_is_known, known=list(_FORMATS))
     if path.exists():
         return [path]
     matches = glob.iglob(named, recursive=True)  # noqa: PTH207  pathlib takes no absolute patterns
-    if found := sorted((match for match in matches if Path(match).is_file()), key=_natural):
+    if found := sorted((match for match in matches if Path(match).is_file()), key=natural):
         return [Path(match) for match in found]
     raise _missing(path)
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Order shard-2 before shard-10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
-
-
-def _inside(folder: Path) -> list[Path]:
-    """Give the data files of a folder, or of its `data/`, where dataset hubs keep them; not the hidden ones."""
-    for place in (folder, folder / "data"):
-        entries = (entry for entry in place.glob("*") if entry.is_file() and entry.name[0] not in "._")
-        if found := [entry for entry in entries if _format_of(entry) is not None]:
-            return sorted(found, key=lambda entry: _natural(entry.name))
-    raise InputError(f"{_name(folder)}: no input files in this folder; wanted {', '.join(_FORMATS)}, each also as .gz")
 
 
 def _packaged(named: str) -> Path:
@@ -139,16 +149,18 @@ def _name(path: Path) -> str:
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
-def _check_sha256(sources: list[Path], wanted: str) -> None:
-    if len(sources) != 1:
-        raise InputError(f"input.sha256: is of a single file, found {len(sources)} input files")
+def _check_sha256(sources: Sequence[Path | None], wanted: str) -> None:
+    source = sources[0]
+    if len(sources) != 1 or source is None:
+        found = "standard input" if source is None else f"{len(sources)} input files"
+        raise InputError(f"input.sha256: is of a single file, found {found}")
     try:
-        with sources[0].open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        with source.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise _unreadable(sources[0], error) from None
-    if found != wanted.strip().lower():
-        raise InputError(f"{_name(sources[0])}: its SHA-256 is {found}, wanted {wanted}")
+        raise _unreadable(source, error) from None
+    if digest != wanted.strip().lower():
+        raise InputError(f"{_name(source)}: its SHA-256 is {digest}, wanted {wanted}")
 
 
 def _unreadable(source: Path, error: OSError) -> InputError:
@@ -156,79 +168,73 @@ def _unreadable(source: Path, error: OSError) -> InputError:
 
 
 def _format_of(path: Path) -> InputFormat | None:
-    name = path.with_suffix("") if path.suffix.lower() == ".gz" else path
+    name = path.with_suffix("") if path.suffix.lower() in PACKED else path
     return _FORMATS.get(name.suffix.lower())
 
 
-def _input_file(source: Path, spec: Input, spool: Path) -> InputFile:
+def _is_known(path: Path) -> bool:
+    return _format_of(path) is not None
+
+
+def _input_file(source: Path, spec: Input, spool: Path, head_bytes: int | None) -> InputFile:
     kind = _format_of(source) if spec.format is InputFormat.AUTO else spec.format
-    if kind is None:
-        raise InputError(
-            f"{_name(source)}: not a format known by its name; wanted {', '.join(_FORMATS)}, each also as .gz",
-            hint="--set input.format=jsonl or --set input.format=parquet",
-        )
+    name = _name(source)
     try:
         stat = source.stat()
-        path = _decompressed(source, stat, spool) if source.suffix.lower() == ".gz" else source
-        _check_content(path, source, kind)
+        if not modes.S_ISREG(stat.st_mode):
+            raise InputError(f"{name}: is no file that can be read twice", hint=f"-i - < {name}")
+        if kind is None:
+            raise InputError(
+                f"{name}: not a format known by its name; wanted {', '.join(_FORMATS)}, each also as .gz or .zst",
+                hint=_FORMAT_FLAGS,
+            )
+        head_bytes = None if kind is InputFormat.PARQUET else head_bytes
+        is_packed = source.suffix.lower() in PACKED
+        path = unpacked(source, name, spool, most_bytes=head_bytes) if is_packed else source
+        return _described(path, source, name, kind, is_whole=not is_packed or head_bytes is None)
     except OSError as error:
         raise _unreadable(source, error) from None
+
+
+def _stream(spec: Input, spool: Path, stdin: BinaryIO | None) -> InputFile:
+    if stdin is None:
+        raise InputError("-: nothing is piped into standard input", hint="cat prompts.jsonl | batcher run -i - …")
+    copy = spooled(stdin, spool, name=STDIN)
+    kind = _format_by_content(copy) if spec.format is InputFormat.AUTO else spec.format
+    if kind is None:
+        raise InputError(
+            "-: standard input is neither JSON nor Parquet; say what it is",
+            hint="--format text or --format csv or --format tsv",
+        )
+    return _described(copy, copy, STDIN, kind, is_whole=True)
+
+
+def _format_by_content(path: Path) -> InputFormat | None:
+    """Tell by its first bytes how a stream is written; None where they do not say."""
+    with path.open("rb") as file:
+        head = file.read(1 << 16).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if head.startswith(b"PAR1"):
+        return InputFormat.PARQUET
+    if head.startswith(b"["):
+        return InputFormat.JSON
+    return InputFormat.JSONL if head.startswith(b"{") or not head else None
+
+
+def _described(path: Path, source: Path, name: str, kind: InputFormat, *, is_whole: bool) -> InputFile:
+    layout = Layout()
+    if kind is InputFormat.PARQUET:
+        check_table(path, name)
+    else:
+        if kind is InputFormat.JSON:
+            kind = json_kind(path, name)
+        layout = layout_of(path, name, kind, is_whole=is_whole)
+    stat = source.stat()
     return InputFile(
         path=path.absolute(),
         source=source.absolute(),
-        name=_name(source),
+        name=name,
         format=kind,
         size=stat.st_size,
         mtime_ns=stat.st_mtime_ns,
+        layout=layout,
     )
-
-
-def _check_content(path: Path, source: Path, kind: InputFormat) -> None:
-    if kind is InputFormat.PARQUET:
-        check_table(path, _name(source))
-        return
-    with path.open("rb") as file:
-        head = file.read(64)
-    if head.startswith(_UTF16_MARKS):
-        raise InputError(
-            f"{_name(source)}: is UTF-16, wanted UTF-8",
-            hint=f"iconv -f UTF-16 -t UTF-8 {_name(source)} > {source.stem}-utf8.jsonl",
-        )
-    is_array = head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
-    if is_array and source.name.lower().removesuffix(".gz").endswith(".json"):
-        raise InputError(
-            f"{_name(source)}: is one JSON array, wanted one object a line",
-            hint=f"jq -c '.[]' {source} > {source.stem}.jsonl",
-        )
-
-
-def _decompressed(source: Path, stat: os.stat_result, spool: Path) -> Path:
-    """Give the decompressed copy of a source, made when the spool folder has none of its present state."""
-    state = hashlib.blake2b(
-        f"{source.absolute()}\0{stat.st_size}\0{stat.st_mtime_ns}".encode(), digest_size=8
-    ).hexdigest()
-    copy = spool / f"{state}-{source.with_suffix('').name}"
-    partial = copy.with_name(f"{copy.name}.partial")
-    try:
-        if copy.exists():
-            return copy
-        spool.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as target:
-            with gzip.open(source, "rb") as packed:
-                shutil.copyfileobj(packed, target, _COPY_BYTES)
-            os.fsync(target.fileno())
-        partial.replace(copy)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        _discard(partial)
-        raise InputError(f"{_name(source)}: damaged: {error}; nothing was read from it") from None
-    except OSError as error:
-        _discard(partial)
-        raise StorageError(
-            f"{spool}: cannot hold the decompressed {_name(source)}: {error.strerror or error}"
-        ) from None
-    return copy
-
-
-def _discard(partial: Path) -> None:
-    with contextlib.suppress(OSError):  # whatever kept us from writing it may keep us from removing it
-        partial.unlink()

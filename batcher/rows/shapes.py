@@ -1,34 +1,39 @@
-"""What is a row of this input: where do its id and its prompt stand?
-
-A shape is told by the keys of the first rows. A new one is a line in `_CARRIERS`, a member of `InputShape` and the code
-in `prompts/build.py` that asks with it.
-"""
+"""What is a row of this input: where do its id and its prompt stand? Told by the first rows, never guessed."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from batcher.errors import InputError
 from batcher.job.spec import InputShape
+from batcher.rows.carriers import ANSWERS, CARRIERS, ID_KEYS, REQUEST_FIELDS, Carrier, Samples
+from batcher.rows.jsontext import glimpsed
 
-ID_KEYS = ("id", "key", "custom_id", "task_id")
-
-# Fields of a GenerateContentRequest that may stand beside `contents` in a row, in both spellings. `labels` and `store`
-# are left out: as names of a user's own column they are likelier than as request fields.
-REQUEST_FIELDS = frozenset({
-    "contents",
-    "systemInstruction", "system_instruction",
-    "generationConfig", "generation_config",
-    "tools",
-    "toolConfig", "tool_config",
-    "safetySettings", "safety_settings",
-    "cachedContent", "cached_content",
-    "serviceTier", "service_tier",
-    "model",
+# What the output does not repeat, because its `id`, `prompt` and `reference` hold it. A chat stays: `prompt` holds
+# only its last turn.
+_CONSUMED: Mapping[InputShape, frozenset[str]] = {
+    InputShape.GEMINI_BATCH: frozenset({"request"}),
+    InputShape.VERTEX_BATCH: frozenset({"request"}),
+    InputShape.CONTENTS: REQUEST_FIELDS,
+    InputShape.GEMINI_TUNING: REQUEST_FIELDS,
+    InputShape.OPENAI_BATCH: frozenset({"body", "method", "url"}),
+}
+# Where they are text; a list of turns stays, too.
+_ASKED_AS_THEY_STAND = frozenset({
+    InputShape.PREFERENCE,
+    InputShape.PROMPT_COMPLETION,
+    InputShape.OPENAI_EVALS,
+    InputShape.INSPECT,
+    InputShape.PROMPT,
 })  # fmt: skip
+_CHATS = frozenset({InputShape.MESSAGES, InputShape.SHAREGPT})
+_REFERENCE_KEYS: Mapping[InputShape, str] = {
+    InputShape.GEMINI_TUNING: "contents",
+    InputShape.PROMPT_COMPLETION: "completion",
+    InputShape.ALPACA: "output",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,61 +44,34 @@ class Shape:
         kind: never `auto`.
         id_key: the column that names a row; None where rows have no name of their own.
         prompt_key: the column with the prompt, the contents or the request; None for a table (its template says).
-        consumed: columns that the output does not repeat, because its `id` and `prompt` hold them.
+        consumed: columns that the output does not repeat, because its own columns hold them.
+        reference_key: the column with the known answer, which becomes `reference`; None where the shape has none.
     """
 
     kind: InputShape
     id_key: str | None = None
     prompt_key: str | None = None
     consumed: frozenset[str] = frozenset()
+    reference_key: str | None = None
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
+class AmbiguousInputError(InputError):
+    """The rows can be asked in more than one way.
 
+    Args:
+        message: where, and the columns.
+        keys: the columns, or the one column, that can be what is asked.
+        kinds: the shapes to choose from.
+    """
 
-def _is_object(value: object) -> bool:
-    return isinstance(value, Mapping) or (isinstance(value, str) and value.lstrip().startswith("{"))
-
-
-def _is_array(value: object) -> bool:
-    return isinstance(value, list) or (isinstance(value, str) and value.lstrip().startswith("["))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Carrier:
-    """A column that can hold what is asked. `weak` ones count only where no other is found."""
-
-    kind: InputShape
-    key: str
-    fits: Callable[[object], bool]
-    consumes: frozenset[str]
-    weak: bool = False
-    id_keys: tuple[str, ...] = ID_KEYS
-
-    def found_in(self, samples: Sequence[Mapping[str, Any]]) -> bool:
-        return any(self.fits(sample.get(self.key)) for sample in samples)
-
-
-# JSON text in a string column counts as the array or object that it is: Parquet files often carry requests so.
-_CARRIERS = (
-    _Carrier(
-        kind=InputShape.KEY_REQUEST,
-        key="request",
-        fits=_is_object,
-        consumes=frozenset({"request"}),
-        id_keys=("key", *ID_KEYS),
-    ),
-    _Carrier(kind=InputShape.CONTENTS, key="contents", fits=_is_array, consumes=REQUEST_FIELDS),
-    _Carrier(kind=InputShape.PROMPT, key="prompt", fits=_is_text, consumes=frozenset({"prompt"})),
-    _Carrier(kind=InputShape.PROMPT, key="text", fits=_is_text, consumes=frozenset({"text"}), weak=True),
-)
-TELLING_COLUMNS = frozenset({carrier.key for carrier in _CARRIERS} | set(ID_KEYS))
-"""The columns whose values tell a shape; of others only the name is looked at."""
+    def __init__(self, message: str, *, keys: Sequence[str], kinds: Sequence[InputShape]) -> None:
+        super().__init__(message, hint=" or ".join(f"--shape {kind}" for kind in kinds))
+        self.keys = tuple(keys)
+        self.kinds = tuple(kinds)
 
 
 def detect(
-    samples: Sequence[Mapping[str, Any]],
+    samples: Samples,
     *,
     wanted: InputShape,
     id_column: str | None,
@@ -110,27 +88,41 @@ def detect(
         where: how the user named the input, for messages.
 
     Raises:
-        InputError: no column or more than one can be what is asked, or the id column is not there.
+        InputError: no column or more than one (`AmbiguousInputError`) can be what is asked, the rows are answers and
+            no questions, or the id column is not there.
     """
-    if wanted is InputShape.AUTO:
-        wanted = InputShape.TABLE if has_template else wanted
+    if wanted is InputShape.AUTO and has_template:
+        wanted = InputShape.TABLE
     if wanted is InputShape.TABLE:
         return _table(samples, id_column=id_column, has_template=has_template, where=where)
-    if not samples:
-        kind = InputShape.PROMPT if wanted is InputShape.AUTO else wanted
-        carrier = next(one for one in _CARRIERS if one.kind is kind)
-    else:
-        carrier = _carrier(samples, wanted=wanted, where=where)
+    carrier, kind = _told(samples, wanted=wanted, where=where) if samples else _untold(wanted)
     id_key = _id_key(samples, carrier.id_keys, id_column=id_column, where=where)
+    reference_key = carrier.key if kind in _CHATS else _REFERENCE_KEYS.get(kind)
+    if reference_key not in (*_columns(samples), carrier.key):
+        reference_key = None
+    consumed = set(_CONSUMED.get(kind, ()))
+    if kind in _ASKED_AS_THEY_STAND and not any(isinstance(sample.get(carrier.key), list) for sample in samples):
+        consumed.add(carrier.key)
+    if id_key is not None:
+        consumed.add(id_key)
+    if reference_key is not None and kind not in _CHATS:
+        consumed.add(reference_key)
     return Shape(
-        kind=carrier.kind,
+        kind=kind,
         id_key=id_key,
         prompt_key=carrier.key,
-        consumed=carrier.consumes | ({id_key} if id_key else frozenset()),
+        consumed=frozenset(consumed),
+        reference_key=reference_key,
     )
 
 
-def _table(samples: Sequence[Mapping[str, Any]], *, id_column: str | None, has_template: bool, where: str) -> Shape:
+def _untold(wanted: InputShape) -> tuple[Carrier, InputShape]:
+    """Give an input without rows a shape all the same: its run has none, either."""
+    kind = InputShape.PROMPT if wanted is InputShape.AUTO else wanted
+    return next(one for one in CARRIERS if kind in one.kinds), kind
+
+
+def _table(samples: Samples, *, id_column: str | None, has_template: bool, where: str) -> Shape:
     if not has_template:
         raise InputError(
             f"{where}: rows of a table need a template that says what to ask",
@@ -140,38 +132,69 @@ def _table(samples: Sequence[Mapping[str, Any]], *, id_column: str | None, has_t
     return Shape(kind=InputShape.TABLE, id_key=id_key, consumed=frozenset({id_key} if id_key else ()))
 
 
-def _carrier(samples: Sequence[Mapping[str, Any]], *, wanted: InputShape, where: str) -> _Carrier:
-    found = [one for one in _CARRIERS if wanted in (InputShape.AUTO, one.kind) and one.found_in(samples)]
-    strong = [one for one in found if not one.weak] or found
-    if not strong:
+def _told(samples: Samples, *, wanted: InputShape, where: str) -> tuple[Carrier, InputShape]:
+    columns = _columns(samples)
+    found = [one for one in CARRIERS if wanted in (InputShape.AUTO, *one.kinds) and one.found_in(samples)]
+    if wanted is not InputShape.AUTO:
+        if not found:
+            raise _no_carrier(samples, wanted=wanted, where=where)
+        return min(found, key=lambda one: (one.rank, one.kinds.index(wanted))), wanted
+    ways = [(one, kind) for one in found for kind in one.tell(samples, columns)]
+    rank = min((one.rank for one, _ in ways), default=0)
+    ways = [(one, kind) for one, kind in ways if one.rank == rank]
+    _refuse_answers(samples, columns, ways, where=where)
+    if not ways:
         raise _no_carrier(samples, wanted=wanted, where=where)
-    if len(strong) > 1:
-        raise _rivals(strong, where=where)
-    return strong[0]
+    if len(ways) > 1:
+        raise _rivals(ways, where=where)
+    return ways[0]
 
 
-def _no_carrier(samples: Sequence[Mapping[str, Any]], *, wanted: InputShape, where: str) -> InputError:
-    keys = [one.key for one in _CARRIERS if wanted in (InputShape.AUTO, one.kind)]
-    columns = ", ".join(map(repr, _columns(samples))) or "none"
+def _refuse_answers(
+    samples: Samples, columns: Collection[str], ways: Sequence[tuple[Carrier, InputShape]], *, where: str
+) -> None:
+    """Refuse what a batch job wrote: its requests have been asked already, or are not there at all."""
+    has_answers = any(isinstance(glimpsed(sample.get(ANSWERS)), Mapping) for sample in samples)
+    requests = [kind for _, kind in ways if kind in (InputShape.GEMINI_BATCH, InputShape.VERTEX_BATCH)]
+    if requests and (has_answers or {"status", "processed_time"} <= set(columns)):
+        hint = f"--shape {requests[0]} asks its requests again"
+    elif not ways and has_answers and {"key", "custom_id"} & set(columns):
+        hint = "give the file that was sent"
+    else:
+        return
+    raise InputError(f"{where}: is what a batch job wrote ({_listed(columns)}), wanted what it was given", hint=hint)
+
+
+def _no_carrier(samples: Samples, *, wanted: InputShape, where: str) -> InputError:
+    keys = [one.key for one in CARRIERS if wanted in (InputShape.AUTO, *one.kinds)]
     return InputError(
-        f"{where}: found nothing to ask in its columns ({columns}); wanted {' or '.join(map(repr, keys))}",
-        hint="a template makes a prompt of any columns: --set 'prompt.template=Answer: {{ question }}'",
+        f"{where}: found nothing to ask in its columns ({_listed(_columns(samples)) or 'none'}); "
+        f"wanted {' or '.join(map(repr, keys))}{'' if wanted is InputShape.AUTO else f' for the shape {wanted}'}",
+        hint="a template makes a prompt of any columns: --template 'Answer: {{ question }}'",
     )
 
 
-def _rivals(carriers: Sequence[_Carrier], *, where: str) -> InputError:
-    keys = " and ".join(repr(one.key) for one in carriers)
-    flags = " or ".join(f"--set input.shape={one.kind}" for one in carriers)
-    return InputError(f"{where}: {keys} could each be what is asked; say which", hint=flags)
+def _rivals(ways: Sequence[tuple[Carrier, InputShape]], *, where: str) -> AmbiguousInputError:
+    keys = list(dict.fromkeys(one.key for one, _ in ways))
+    if len(keys) == 1:
+        said = f"{keys[0]!r} ends with an answer in some rows and not in others"
+        return AmbiguousInputError(f"{where}: {said}; say what it is", keys=keys, kinds=[kind for _, kind in ways])
+    # Two chats can be of one kind; the flag then is the kind that means the column.
+    kinds = [kind for _, kind in ways]
+    kinds = kinds if len(set(kinds)) == len(kinds) else [one.kinds[0] for one, _ in ways]
+    said = " and ".join(map(repr, keys))
+    return AmbiguousInputError(f"{where}: {said} could each be what is asked; say which", keys=keys, kinds=kinds)
 
 
-def _columns(samples: Sequence[Mapping[str, Any]]) -> list[str]:
+def _listed(columns: Collection[str]) -> str:
+    return ", ".join(map(repr, columns))
+
+
+def _columns(samples: Samples) -> list[str]:
     return list(dict.fromkeys(key for sample in samples for key in sample))
 
 
-def _id_key(
-    samples: Sequence[Mapping[str, Any]], candidates: Sequence[str], *, id_column: str | None, where: str
-) -> str | None:
+def _id_key(samples: Samples, candidates: Sequence[str], *, id_column: str | None, where: str) -> str | None:
     columns = _columns(samples)
     if id_column is None:
         return next((key for key in candidates if key in columns and _names_rows(samples, key)), None)
@@ -183,7 +206,7 @@ def _id_key(
     return id_column
 
 
-def _names_rows(samples: Sequence[Mapping[str, Any]], key: str) -> bool:
+def _names_rows(samples: Samples, key: str) -> bool:
     """A name is text or a whole number; `"id": {...}` is data."""
     return all(isinstance(sample.get(key, ""), str | int | None) for sample in samples)
 

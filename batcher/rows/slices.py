@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -16,9 +16,11 @@ from batcher.job.spec import Input
 from batcher.records import Problem, Row
 from batcher.rows import arrays
 from batcher.rows.blocks import DIGEST_BYTES, Block, Extent
+from batcher.rows.containers import Parse, parser_of, place_in, records_of
+from batcher.rows.conversion import reference_of
 from batcher.rows.index import Index
-from batcher.rows.lines import Lines, read_lines
-from batcher.rows.objects import parse_object, too_long
+from batcher.rows.lines import Lines
+from batcher.rows.objects import too_long
 from batcher.rows.tables import Table
 
 SLICE_ROWS = 256
@@ -66,6 +68,7 @@ class BlockReader:
         self._needed = set(index.found if needed is None else needed)
         self._found = frozenset(index.found)
         self._id_key = index.shape.id_key
+        self._reference_key = index.shape.reference_key
         self._table: tuple[int, Table] | None = None
         self._verified: tuple[int, int] | None = None  # the row group hashed last
 
@@ -119,37 +122,40 @@ class BlockReader:
 
     def _lines(self, extent: Extent, ordinal: int) -> Iterator[RowSlice]:
         digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
-        with self._index.files[extent.file].path.open("rb") as file:
-            for piece in read_lines(
-                file,
-                start=extent.start,
-                stop=extent.stop,
-                first_line=extent.first_line,
-                max_row_bytes=self._max_row_bytes,
-            ):
-                digest.update(piece.raw)
-                for found in self._from_piece(piece, self._index.files[extent.file].name, ordinal):
-                    ordinal += len(found.rows)
-                    yield found
+        file = self._index.files[extent.file]
+        parse, place = parser_of(file.format, file.layout), place_in(file.name, file.format)
+        for piece in records_of(
+            file.path,
+            file.format,
+            file.layout,
+            start=extent.start,
+            stop=extent.stop,
+            first_line=extent.first_line,
+            max_row_bytes=self._max_row_bytes,
+        ):
+            digest.update(piece.raw)
+            for found in self._from_piece(piece, parse, place, ordinal):
+                ordinal += len(found.rows)
+                yield found
         if digest.hexdigest() != extent.digest:
             raise _DigestDiffersError
 
-    def _from_piece(self, piece: Lines, name: str, ordinal: int) -> Iterator[RowSlice]:
+    def _from_piece(self, piece: Lines, parse: Parse, place: str, ordinal: int) -> Iterator[RowSlice]:
         if piece.ends_oversized:
-            where = f"{name}:{piece.first_line}"
+            where = f"{place}{piece.first_line}"
             yield self._slice([_bad_row(ordinal, where, too_long(self._max_row_bytes))])
         for at in range(0, len(piece.lines), self._slice_rows):
             lines = piece.lines[at : at + self._slice_rows]
-            if rows := self._rows(lines, piece.first_line + at, name, ordinal):
+            if rows := self._rows(zip(piece.numbers_of(at, len(lines)), lines, strict=True), parse, place, ordinal):
                 ordinal += len(rows)
                 yield self._slice(rows)
 
-    def _rows(self, lines: Sequence[bytes], first_line: int, name: str, ordinal: int) -> list[Row]:
+    def _rows(self, lines: Iterable[tuple[int, bytes]], parse: Parse, place: str, ordinal: int) -> list[Row]:
         """Parse lines to rows. This runs once per row of the run."""
         rows: list[Row] = []
         id_key = self._id_key
-        for number, line in enumerate(lines, first_line):
-            values = parse_object(line)
+        for number, line in lines:
+            values = parse(line)
             if type(values) is dict:
                 label = None if id_key is None else values.get(id_key)
                 rows.append(
@@ -157,13 +163,13 @@ class BlockReader:
                         ordinal=ordinal,
                         id=label if type(label) is str else _label(label, ordinal),
                         values=values,
-                        where=f"{name}:{number}",
+                        where=f"{place}{number}",
                     )
                 )
             elif values is None:
                 continue
             else:
-                rows.append(_bad_row(ordinal, f"{name}:{number}", str(values)))
+                rows.append(_bad_row(ordinal, f"{place}{number}", str(values)))
             ordinal += 1
         return rows
 
@@ -173,8 +179,18 @@ class BlockReader:
         return RowSlice(
             first_ordinal=rows[0].ordinal,
             rows=rows,
-            columns=arrays.from_objects(objects, index.columns, found=self._found, schema=index.schema),
+            columns=arrays.from_objects(
+                objects,
+                index.columns,
+                found=self._found,
+                schema=index.schema,
+                references=self._references(objects),
+            ),
         )
+
+    def _references(self, rows: Iterable[Mapping[str, Any]]) -> list[str | None]:
+        shape = self._index.shape
+        return [] if shape.reference_key is None else [reference_of(shape, row) for row in rows]
 
     # Row groups
 
@@ -186,7 +202,7 @@ class BlockReader:
             if table.digest(group) != extent.digest:
                 raise _DigestDiffersError
             self._verified = (extent.file, group)
-        wanted = self._needed | {column.source for column in self._index.columns} | {self._id_key}
+        wanted = self._needed | {column.source for column in self._index.columns} | {self._id_key, self._reference_key}
         columns = [name for name in table.schema.names if name in wanted]
         first_row, name = extent.first_line, self._index.files[extent.file].name
         batches = table.read(group, start=extent.start, stop=extent.stop, columns=columns, batch_rows=self._slice_rows)
@@ -198,9 +214,17 @@ class BlockReader:
             yield RowSlice(
                 first_ordinal=ordinal,
                 rows=rows,
-                columns=arrays.from_table(sound, self._index.columns, schema=self._index.schema),
+                columns=arrays.from_table(
+                    sound, self._index.columns, schema=self._index.schema, references=self._answers(sound)
+                ),
             )
             first_row, ordinal = first_row + len(rows), ordinal + len(rows)
+
+    def _answers(self, batch: pa.RecordBatch) -> list[str | None]:
+        key = self._reference_key
+        if key is None or key not in batch.schema.names:
+            return [] if key is None else [None] * batch.num_rows
+        return self._references({key: value} for value in arrays.to_python(batch.column(key)))
 
     def _opened(self, number: int) -> Table:
         if self._table is None or self._table[0] != number:

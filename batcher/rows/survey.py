@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any
 
 from batcher.job.spec import InputFormat
+from batcher.rows.arrays import mended, to_python
 from batcher.rows.blocks import DIGEST_BYTES, BlockCutter, Extent
 from batcher.rows.columns import Census
-from batcher.rows.lines import Lines, read_lines
-from batcher.rows.objects import parse_object, too_long
+from batcher.rows.containers import Parse, parser_of, place_in, records_of
+from batcher.rows.lines import Lines
+from batcher.rows.objects import too_long
 from batcher.rows.readers import InputFile
 from batcher.rows.tables import Table
 
-_BOM = b"\xef\xbb\xbf"
+Audit = Callable[[Mapping[str, Any]], Iterable[str]]
+"""Names the parts of a row that cannot be sent."""
+
 _SHOWN_PROBLEMS = 10
+_AUDITED_ROWS = 256
 
 
-def whole_file(path: Path, max_row_bytes: int) -> Iterator[Lines]:
-    """Cut a whole file into lines, without the UTF-8 mark that it may begin with."""
-    with path.open("rb") as file:
-        start = len(_BOM) if file.read(len(_BOM)) == _BOM else 0
-        yield from read_lines(file, start=start, stop=path.stat().st_size, first_line=1, max_row_bytes=max_row_bytes)
+def whole_file(file: InputFile, max_row_bytes: int) -> Iterator[Lines]:
+    """Cut all rows of a file that is no Parquet."""
+    layout = file.layout
+    return records_of(
+        file.path,
+        file.format,
+        layout,
+        start=layout.start,
+        stop=None,
+        first_line=layout.first_line,
+        max_row_bytes=max_row_bytes,
+    )
 
 
 class _Stretch:
@@ -54,22 +68,34 @@ class _Stretch:
 
 
 class Survey:
-    """Takes the files in order; `rows`, `bad_rows`, `problems` (the first ten) and `census` are what it found.
+    """Takes the files in order; `rows`, `bad_rows`, `problems` (the first ten), `census` and `ignored` tell the rest.
 
     Args:
         cutter: is given every extent.
         max_row_bytes: a longer line is a bad row.
         limit: rows at most; None takes all.
         on_progress: called now and then with the rows and bytes so far.
+        audit: looks at every row; None where there is nothing to look for.
+        audited: the column that it looks at.
     """
 
-    def __init__(
-        self, cutter: BlockCutter, *, max_row_bytes: int, limit: int | None, on_progress: Callable[[int, int], None]
+    def __init__(  # noqa: PLR0913  what is counted, and who is told
+        self,
+        cutter: BlockCutter,
+        *,
+        max_row_bytes: int,
+        limit: int | None,
+        on_progress: Callable[[int, int], None],
+        audit: Audit | None = None,
+        audited: str | None = None,
     ) -> None:
         self.census = Census()
         self.rows = 0
         self.bad_rows = 0
         self.problems: list[str] = []
+        self.ignored: Counter[str] = Counter()
+        self._audit = audit
+        self._audited = audited
         self._cutter = cutter
         self._max_row_bytes = max_row_bytes
         self._limit = limit
@@ -135,24 +161,38 @@ class Survey:
             self._cutter.add(extent, size_bytes=taken * row_bytes)
             self.rows += taken
             start += taken
+        if self._audit is not None and self._audited in table.schema.names:
+            self._audit_group(table, group, stop=start)
+
+    def _audit_group(self, table: Table, group: int, *, stop: int) -> None:
+        """Look at the one column that is looked at; of a Parquet file no row is read while planning otherwise."""
+        column = self._audited or ""
+        for batch in table.read(group, start=0, stop=stop, columns=[column], batch_rows=_AUDITED_ROWS):
+            sound, _ = mended(batch)
+            self._look_at([{column: value} for value in to_python(sound.column(column))])
+
+    def _look_at(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        if self._audit is not None:
+            self.ignored.update(chain.from_iterable(map(self._audit, rows)))
 
     def _take_lines(self, number: int, file: InputFile) -> None:
-        for piece in whole_file(file.path, self._max_row_bytes):
+        parse, place = parser_of(file.format, file.layout), place_in(file.name, file.format)
+        for piece in whole_file(file, self._max_row_bytes):
             if not self._wants_more:
                 break
             if piece.lines:
-                self._take_piece(piece, number, file.name)
+                self._take_piece(piece, number, parse, place)
             else:
-                self._take_oversized(piece, number, file.name)
+                self._take_oversized(piece, number, place)
             self._on_progress(self.rows, self._bytes_before + piece.start + len(piece.raw))
         self._seal()
 
-    def _take_oversized(self, piece: Lines, number: int, name: str) -> None:
+    def _take_oversized(self, piece: Lines, number: int, place: str) -> None:
         self._add(piece.raw, number=number, start=piece.start, line=piece.first_line, rows=int(piece.ends_oversized))
         if piece.ends_oversized:
-            self._bad(f"{name}:{piece.first_line}: {too_long(self._max_row_bytes)}")
+            self._bad(f"{place}{piece.first_line}: {too_long(self._max_row_bytes)}")
 
-    def _take_piece(self, piece: Lines, number: int, name: str) -> None:
+    def _take_piece(self, piece: Lines, number: int, parse: Parse, place: str) -> None:
         view, at, offset = memoryview(piece.raw), 0, 0
         while at < len(piece.lines) and self._wants_more:
             lines, size = self._fitting(piece.lines[at : at + self._room_rows])
@@ -161,8 +201,9 @@ class Survey:
                 self._cutter.close()
                 continue
             raw = view[offset : offset + size]
-            rows = self._parsed(lines, piece.first_line + at, name)
-            self._add(raw, number=number, start=piece.start + offset, line=piece.first_line + at, rows=rows)
+            numbers = piece.numbers_of(at, len(lines))
+            rows = self._parsed(lines, numbers, parse, place)
+            self._add(raw, number=number, start=piece.start + offset, line=numbers[0], rows=rows)
             at, offset = at + len(lines), offset + size
 
     def _fitting(self, lines: Sequence[bytes]) -> tuple[Sequence[bytes], int]:
@@ -181,19 +222,20 @@ class Survey:
             return lines[:1], len(lines[0]) + 1
         return lines[:count], size
 
-    def _parsed(self, lines: Sequence[bytes], first_line: int, name: str) -> int:
+    def _parsed(self, lines: Sequence[bytes], numbers: Sequence[int], parse: Parse, place: str) -> int:
         """Parse lines and count their rows. This runs once per row of the input."""
         rows = []
         blank = 0
-        for number, line in enumerate(lines, first_line):
-            row = parse_object(line)
+        for number, line in zip(numbers, lines, strict=True):
+            row = parse(line)
             if type(row) is dict:
                 rows.append(row)
             elif row is None:
                 blank += 1
             else:
-                self._bad(f"{name}:{number}: {row}")
+                self._bad(f"{place}{number}: {row}")
         self.census.see_rows(rows)
+        self._look_at(rows)
         return len(lines) - blank
 
     def _bad(self, problem: str) -> None:

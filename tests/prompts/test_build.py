@@ -11,14 +11,15 @@ from batcher.gemini.request import canonical, request_hash
 from batcher.job.spec import InputShape
 from batcher.prompts.build import MAX_BODY_BYTES, Builder
 from batcher.records import Problem, Request
-from batcher.rows.shapes import REQUEST_FIELDS, Shape
+from batcher.rows.carriers import REQUEST_FIELDS
+from batcher.rows.shapes import Shape
 from tests.builders import a_job, a_row
 from tests.strategies import prompts
 
 PROMPT = Shape(kind=InputShape.PROMPT, prompt_key="prompt")
 TABLE = Shape(kind=InputShape.TABLE)
 CONTENTS = Shape(kind=InputShape.CONTENTS, prompt_key="contents")
-KEY_REQUEST = Shape(kind=InputShape.KEY_REQUEST, id_key="key", prompt_key="request")
+GEMINI_BATCH = Shape(kind=InputShape.GEMINI_BATCH, id_key="key", prompt_key="request")
 HI = [{"role": "user", "parts": [{"text": "hi"}]}]
 
 
@@ -105,8 +106,8 @@ def test_one_question_in_any_shape_is_one_question(prompt: str) -> None:
         built(a_builder(PROMPT, ("prompt", "t"), **{"prompt.overrides": {"temperature": "t"}}), prompt=prompt, t=0.5),
         built(a_builder(CONTENTS, **job), contents=body["contents"]),
         built(a_builder(CONTENTS), **body),
-        built(a_builder(KEY_REQUEST), key="k", request=body),
-        built(a_builder(KEY_REQUEST), key="k", request=orjson.dumps(body).decode()),
+        built(a_builder(GEMINI_BATCH), key="k", request=body),
+        built(a_builder(GEMINI_BATCH), key="k", request=orjson.dumps(body).decode()),
     ]
 
     assert len({request.request_hash for request in ways}) == 1
@@ -145,7 +146,7 @@ def test_the_rows_own_system_instruction_wins() -> None:
 
 
 def test_the_row_may_name_its_model() -> None:
-    by_request = built(a_builder(KEY_REQUEST), request={"contents": HI, "model": "models/gemini-2.0-flash"})
+    by_request = built(a_builder(GEMINI_BATCH), request={"contents": HI, "model": "models/gemini-2.0-flash"})
     by_column = built(
         a_builder(PROMPT, ("prompt", "m"), **{"prompt.overrides": {"model": "m"}}), prompt="hi", m="gemini-2.0-flash"
     )
@@ -180,7 +181,7 @@ def test_an_override_changes_its_row_only() -> None:
         ({"prompt": None}, "column 'prompt' is null"),
         ({"other": 1}, "column 'prompt' is missing"),
         ({"prompt": 3}, "column 'prompt': wanted text, found 3"),
-        ({"prompt": ["a"]}, "column 'prompt': wanted text, found [\"a\"]"),
+        ({"prompt": ["a"]}, "prompt[0]: wanted a turn, found text"),
         ({"prompt": ""}, "the prompt is empty"),
         ({"prompt": " \n"}, "the prompt is empty"),
         ({"prompt": "a\ud800"}, "cannot be sent as JSON: str is not valid UTF-8: surrogates not allowed"),
@@ -199,7 +200,7 @@ def test_what_is_no_prompt_is_a_problem_of_its_row(values: dict[str, Any], messa
     ],
 )
 def test_what_is_no_request_is_a_problem_of_its_row(values: dict[str, Any], message: str) -> None:
-    assert problem(a_builder(KEY_REQUEST), **values) == ("bad_input", f"prompts.jsonl:17: {message}")
+    assert problem(a_builder(GEMINI_BATCH), **values) == ("bad_input", f"prompts.jsonl:17: {message}")
 
 
 def test_a_row_that_could_not_be_read_keeps_its_problem() -> None:

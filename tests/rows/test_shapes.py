@@ -7,7 +7,7 @@ from hypothesis import given
 
 from batcher.errors import InputError
 from batcher.job.spec import InputShape
-from batcher.rows.shapes import Shape, detect
+from batcher.rows.shapes import AmbiguousInputError, Shape, detect
 from tests.strategies import json_rows
 
 CONTENTS = [{"role": "user", "parts": [{"text": "hi"}]}]
@@ -34,8 +34,8 @@ def shape_of(
         ({"id": {"a": 1}, "key": "k", "prompt": "a"}, InputShape.PROMPT, "prompt", "key"),
         ({"contents": CONTENTS}, InputShape.CONTENTS, "contents", None),
         ({"contents": '[{"parts": []}]', "text": "a"}, InputShape.CONTENTS, "contents", None),
-        ({"key": "k", "request": {"contents": CONTENTS}}, InputShape.KEY_REQUEST, "request", "key"),
-        ({"id": 1, "key": "k", "request": {"contents": CONTENTS}}, InputShape.KEY_REQUEST, "request", "key"),
+        ({"key": "k", "request": {"contents": CONTENTS}}, InputShape.GEMINI_BATCH, "request", "key"),
+        ({"id": 1, "key": "k", "request": {"contents": CONTENTS}}, InputShape.GEMINI_BATCH, "request", "key"),
     ],
 )
 def test_a_row_tells_its_shape(sample: dict[str, Any], kind: InputShape, prompt_key: str, id_key: str | None) -> None:
@@ -56,7 +56,7 @@ def test_two_carriers_are_refused_with_the_flags_that_decide() -> None:
         shape_of({"prompt": "a", "contents": CONTENTS})
 
     assert caught.value.message == "in.jsonl: 'contents' and 'prompt' could each be what is asked; say which"
-    assert caught.value.hint == "--set input.shape=contents or --set input.shape=prompt"
+    assert caught.value.hint == "--shape contents or --shape prompt"
 
 
 def test_carriers_in_different_rows_are_rivals_too() -> None:
@@ -75,14 +75,15 @@ def test_nothing_to_ask_is_refused() -> None:
 
     assert caught.value.message == (
         "in.jsonl: found nothing to ask in its columns ('question', 'answer'); "
-        "wanted 'request' or 'contents' or 'prompt' or 'text'"
+        "wanted 'request' or 'contents' or 'body' or 'messages' or 'conversations' or 'prompt' or 'instruction' "
+        "or 'input' or 'text'"
     )
     assert "template" in caught.value.hint
 
 
 def test_a_shape_that_the_rows_do_not_have_is_refused() -> None:
-    with pytest.raises(InputError, match=r"wanted 'request'$"):
-        shape_of({"prompt": "a"}, wanted=InputShape.KEY_REQUEST)
+    with pytest.raises(InputError, match=r"wanted 'request' for the shape gemini-batch$"):
+        shape_of({"prompt": "a"}, wanted=InputShape.GEMINI_BATCH)
 
 
 def test_a_table_needs_a_template() -> None:
@@ -96,9 +97,81 @@ def test_the_jobs_id_column_wins_and_must_exist() -> None:
         shape_of({"name": "x", "prompt": "a"}, id_column="nam")
 
 
-@pytest.mark.parametrize("wanted", [InputShape.AUTO, InputShape.PROMPT, InputShape.CONTENTS, InputShape.KEY_REQUEST])
+@pytest.mark.parametrize("wanted", [InputShape.AUTO, InputShape.PROMPT, InputShape.CONTENTS, InputShape.GEMINI_BATCH])
 def test_an_input_without_rows_has_a_shape_all_the_same(wanted: InputShape) -> None:
     assert shape_of(wanted=wanted, id_column="name").id_key == "name"
+
+
+QUESTION = [{"role": "user", "content": "hi"}]
+ANSWERED = [*CONTENTS, {"role": "model", "parts": [{"text": "yes"}]}]
+
+
+@pytest.mark.parametrize(
+    ("sample", "kind"),
+    [
+        ({"prompt": "a", "completion": "b"}, InputShape.PROMPT_COMPLETION),
+        ({"prompt": "a", "chosen": "b", "rejected": "c"}, InputShape.PREFERENCE),
+        ({"prompt": "a", "chosen": "b"}, InputShape.PROMPT),
+        ({"messages": QUESTION}, InputShape.MESSAGES),
+        ({"messages": '[{"role": "user", "content": "hi"}]'}, InputShape.MESSAGES),
+        ({"conversations": QUESTION}, InputShape.MESSAGES),
+        ({"conversations": [{"from": "human", "value": "hi"}]}, InputShape.SHAREGPT),
+        ({"messages": ["a", "b"], "prompt": "c"}, InputShape.PROMPT),
+        ({"body": "Dear Ana", "prompt": "Answer this mail"}, InputShape.PROMPT),
+        ({"instruction": "a", "input": "b", "output": "c", "text": "all of it"}, InputShape.ALPACA),
+        ({"instruction": "a", "generation": None, "model_name": "m"}, InputShape.ALPACA),
+        ({"input": "a", "target": "b"}, InputShape.INSPECT),
+        ({"input": QUESTION, "ideal": "b"}, InputShape.OPENAI_EVALS),
+        ({"text": "a", "input": "b"}, InputShape.PROMPT),
+        ({"prompt": "[INST] a"}, InputShape.PROMPT),
+        ({"prompt": "[1]"}, InputShape.PROMPT),
+        ({"contents": ANSWERED}, InputShape.GEMINI_TUNING),
+        ({"request": {"contents": CONTENTS}, "lang": "en"}, InputShape.VERTEX_BATCH),
+        ({"request": "Please help", "prompt": "a"}, InputShape.PROMPT),
+    ],
+)
+def test_the_most_specific_signature_counts(sample: dict[str, Any], kind: InputShape) -> None:
+    assert shape_of(sample).kind is kind
+
+
+@pytest.mark.parametrize(
+    ("sample", "hint"),
+    [
+        ({"messages": QUESTION, "prompt": "a"}, "--shape messages or --shape prompt"),
+        ({"messages": QUESTION, "conversations": QUESTION}, "--shape messages or --shape sharegpt"),
+        (
+            {"messages": QUESTION, "conversations": [{"from": "human", "value": "a"}]},
+            "--shape messages or --shape sharegpt",
+        ),
+        ({"prompt": "### Response: 42", "instruction": "a", "output": "42"}, "--shape prompt or --shape alpaca"),
+        ({"request": {}, "key": "k", "contents": CONTENTS}, "--shape gemini-batch or --shape contents"),
+        ({"body": {"messages": QUESTION}, "messages": QUESTION}, "--shape openai-batch or --shape messages"),
+    ],
+)
+def test_rivals_are_never_guessed_and_each_flag_decides(sample: dict[str, Any], hint: str) -> None:
+    with pytest.raises(AmbiguousInputError) as caught:
+        shape_of(sample)
+    assert caught.value.hint == hint
+    chosen = [shape_of(sample, wanted=kind) for kind in caught.value.kinds]
+    assert [shape.kind for shape in chosen] == list(caught.value.kinds)
+    assert {shape.prompt_key for shape in chosen} == set(caught.value.keys)
+
+
+def test_contents_that_end_with_an_answer_now_and_then_are_ambiguous() -> None:
+    with pytest.raises(AmbiguousInputError) as caught:
+        shape_of({"contents": CONTENTS}, {"contents": ANSWERED})
+    assert caught.value.message == (
+        "in.jsonl: 'contents' ends with an answer in some rows and not in others; say what it is"
+    )
+    assert caught.value.hint == "--shape contents or --shape gemini-tuning"
+
+
+def test_what_stands_in_the_output_is_consumed_and_a_chat_stays() -> None:
+    assert shape_of({"prompt": "a", "completion": "b"}).consumed == {"prompt", "completion"}
+    assert shape_of({"prompt": QUESTION, "completion": QUESTION}).consumed == {"completion"}
+    assert shape_of({"messages": QUESTION, "id": 1}).consumed == {"id"}
+    assert shape_of({"instruction": "a", "input": "", "output": "b"}).consumed == {"output"}
+    assert shape_of({"instruction": "a"}).reference_key is None
 
 
 @given(json_rows)
