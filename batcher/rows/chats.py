@@ -79,7 +79,8 @@ def answer_text(turns: Sequence[Turn]) -> str | None:
 def chat_request(turns: object, *, where: str, medium: Medium = no_medium) -> dict[str, Any]:
     """Make the request that asks for the next turn of a chat.
 
-    System turns become the instruction, whatever their place: Gemini takes one.
+    System turns become the instruction, whatever their place: Gemini takes one. In a chat of system turns alone, as
+    some of OpenAI's evals are, the last of them is what is asked.
 
     Args:
         turns: the chat without the answers that are not to be sent.
@@ -107,8 +108,10 @@ def chat_request(turns: object, *, where: str, medium: Medium = no_medium) -> di
                 raise ValueError(f"role: found {_speaker(turn)!r}, wanted user, assistant, system or tool")  # noqa: TRY301
         except ValueError as error:
             raise ValueError(f"{where}[{place}]: {error}") from None
+    if not contents and instructions:
+        contents.append({"role": USER, "parts": [{"text": instructions.pop()}]})
     if not contents:
-        raise ValueError(f"{where}: nothing is asked: no turn of a user's")
+        raise ValueError(f"{where}: nothing is asked")
     request: dict[str, Any] = {"contents": contents}
     if instructions:
         request["system_instruction"] = {"parts": [{"text": "\n\n".join(instructions)}]}

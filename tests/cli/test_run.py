@@ -35,7 +35,7 @@ def test_every_flag_reaches_the_job(engine, here, monkeypatch):
         -i more.jsonl --provider visioncoder --base-url https://example.com/v1beta --dialect google
         --auth x-goog-api-key --concurrency 3 --rpm 60 --tpm 1e6 --rpd 1000 --template Hi --system Kind --samples 2
         --temperature 0.5 --max-output-tokens 9 --label team=a=b --label day=mon --strict --max-failed 1%
-        --set retry.attempts=7
+        --set retry.attempts=7 --shape alpaca --format csv
     """
 
     assert call([*RUN, *flags.split()], obj=engine) == 0
@@ -44,6 +44,7 @@ def test_every_flag_reaches_the_job(engine, here, monkeypatch):
     assert (job.name, job.model, job.samples) == ("first", "gemini-x", 2)
     assert job.input.files == (str(here / "rows.jsonl"), str(here / "more.jsonl"))
     assert job.input.strict
+    assert (job.input.shape, job.input.format) == ("alpaca", "csv")
     assert job.endpoint.provider == "visioncoder"
     assert (job.endpoint.base_url, job.endpoint.dialect, job.endpoint.auth) == (
         "https://example.com",
