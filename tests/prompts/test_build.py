@@ -67,7 +67,7 @@ def test_the_jobs_schema_is_in_the_body_and_in_the_hash_whatever_the_way(prompt:
     assert request.input_bound > built(a_builder(), prompt=prompt).input_bound
     for way, row in [
         (a_builder(CONTENTS, ("contents",), output__schema=schema), body),
-        (a_builder(KEY_REQUEST, output__schema=schema), {"key": "k", "request": {**body, "generationConfig": config}}),
+        (a_builder(GEMINI_BATCH, output__schema=schema), {"key": "k", "request": {**body, "generationConfig": config}}),
         (a_builder(output__schema=schema, **{"prompt.overrides": {"temperature": "t"}}), {"prompt": prompt, "t": None}),
     ]:
         assert built(way, **row).request_hash == request.request_hash
