@@ -122,18 +122,12 @@ def check_same(job: Job, rundir: RunDir, manifest: Mapping[str, Any], *, limit: 
     was = manifest["fingerprint"]
     now = fingerprint(job)
     changed = differences(was["facts"], now.facts) if was["sha"] != now.sha else ()
-    if (files := tuple(manifest["job"]["input"]["files"])) != job.input.files:
-        changed = (*changed, f"input: {_named(files)} → {_named(job.input.files)}")
     if manifest["limit"] != limit:
         changed = (*changed, f"limit: {_rows(manifest['limit'])} → {_rows(limit)}")
     if changed:
         raise PlanChanged(
             f"{rundir.out}: this run was planned for another job", differences=changed, hint=_elsewhere(rundir)
         )
-
-
-def _named(files: tuple[str, ...]) -> str:
-    return files[0] if len(files) == 1 else f"{files[0]} and {len(files) - 1:,} more"
 
 
 def _rows(limit: int | None) -> str:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from batcher.errors import InputError
 from batcher.job.spec import InputFormat
 from batcher.rows.csvfiles import CsvGrammar, column_names, delimiter_of, not_utf8, read_fields, record_parser
@@ -92,6 +94,34 @@ def json_kind(path: Path, name: str) -> InputFormat:
             hint=f"jq -c '.rows[]' {name} > {Path(name).stem}.jsonl   # where rows is its key with the array",
         )
     return InputFormat.JSONL
+
+
+def is_array(path: Path) -> bool:
+    """Say whether a file is one array although it is called otherwise: no line of it is a row then.
+
+    A file of lines may hold arrays, each of them a row that cannot be read; so this asks for a first line that is not
+    whole, or that is the only one.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(_TAIL_BYTES).removeprefix(_BOM).lstrip(_BLANK)
+        if not head.startswith(b"["):
+            return False
+        file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+        tail = file.read(_TAIL_BYTES)
+    first, _, rest = head.partition(b"\n")
+    return tail.rstrip(_BLANK).endswith(b"]") and (not rest.strip(_BLANK) or _is_open(first))
+
+
+def _is_open(line: bytes) -> bool:
+    """Say whether a line begins an array that it does not end."""
+    try:
+        orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return line.rstrip(_BLANK).endswith((b"[", b",", b"{"))
+    return False
 
 
 def records_of(  # noqa: PLR0913  a range and what `Layout` says of the file

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from batcher.errors import InputError
@@ -14,7 +14,7 @@ from batcher.rows.carriers import TELLING_COLUMNS
 from batcher.rows.containers import parser_of
 from batcher.rows.conversion import auditor_of
 from batcher.rows.index import Index
-from batcher.rows.readers import InputFile
+from batcher.rows.readers import FORMAT_FLAGS, InputFile
 from batcher.rows.shapes import Shape, detect
 from batcher.rows.survey import Survey, whole_file
 from batcher.rows.tables import Table
@@ -54,15 +54,17 @@ def plan_rows(  # noqa: PLR0913  each is the user's or the output's say
 
     Raises:
         InputError: the shape is ambiguous or has no prompt; with `strict`, a row cannot be read or holds what
-            cannot be sent.
+            cannot be sent; no row at all can be read; a file has no column of what is asked in the others.
     """
+    samples = first_rows(files, spec)
     shape = detect(
-        first_rows(files, spec),
+        samples,
         wanted=spec.shape,
         id_column=spec.id,
         has_template=has_template,
         where=files[0].name if files else "input",
     )
+    _check_alike(files, spec, shape)
     cutter = BlockCutter(block_rows=block_rows, max_blocks=max_blocks, max_block_bytes=max_block_bytes)
     survey = Survey(
         cutter,
@@ -76,11 +78,34 @@ def plan_rows(  # noqa: PLR0913  each is the user's or the output's say
         survey.take(number, file)
     if spec.strict and survey.bad_rows:
         raise _refusal(survey)
+    if survey.problems and not samples:
+        raise InputError(f"{survey.problems[0]}; nor can any other row of the input be read", hint=FORMAT_FLAGS)
     if spec.strict and survey.ignored:
         raise InputError(
             f"{files[0].name}: cannot be sent to Gemini: {_counted(survey)}", hint="without --strict it is left out"
         )
     return _index(survey, shape, files, cutter=cutter, reserved=reserved)
+
+
+def _check_alike(files: Sequence[InputFile], spec: Input, shape: Shape) -> None:
+    """Refuse a file of another shape among the others: each of its rows would fail, one by one."""
+    if shape.prompt_key is None or len(files) < 2:
+        return
+    for file in files[1:]:
+        columns = _first_columns(file, spec)
+        if columns and shape.prompt_key not in columns:
+            raise InputError(
+                f"{file.name}: has no {shape.prompt_key!r}, by which the files before it are {shape.kind}; "
+                f"its columns: {', '.join(columns)}",
+                hint="run files of another shape into a directory of their own",
+            )
+
+
+def _first_columns(file: InputFile, spec: Input) -> Sequence[str]:
+    if file.format is InputFormat.PARQUET:
+        with Table(file.path, file.name) as table:
+            return table.schema.names if any(map(table.rows_in, range(table.groups))) else ()
+    return list(dict.fromkeys(chain.from_iterable(islice(_first_rows(file, spec), SAMPLES))))
 
 
 def _index(

@@ -15,9 +15,9 @@ from typing import BinaryIO
 
 from batcher.errors import InputError
 from batcher.job.spec import Input, InputFormat
-from batcher.rows.containers import Layout, json_kind, layout_of
+from batcher.rows.containers import Layout, is_array, json_kind, layout_of
 from batcher.rows.folders import data_files, natural
-from batcher.rows.spool import PACKED, spooled, unpacked
+from batcher.rows.spool import PACKED, packed_as, spooled, unpacked
 from batcher.rows.tables import check_table
 
 STDIN = "-"
@@ -32,7 +32,7 @@ _FORMATS = {
     ".pq": InputFormat.PARQUET,
 }
 _PYPI = re.compile(r"pypi:(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^/]+)/(?P<path>.+)")
-_FORMAT_FLAGS = "--format jsonl, csv, tsv, text, json or parquet says how it is written"
+FORMAT_FLAGS = "--format jsonl, csv, tsv, text, json or parquet says how it is written"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +101,7 @@ def sources_of(named: str) -> Sequence[Path | None]:
         return [_packaged(named)]
     path = Path(named)
     if path.is_dir():
-        return data_files(path, _name(path), is_known=_is_known, known=list(_FORMATS))
+        return data_files(path, name_of(path), is_known=_is_known, known=list(_FORMATS))
     if path.exists():
         return [path]
     matches = glob.iglob(named, recursive=True)  # noqa: PTH207  pathlib takes no absolute patterns
@@ -135,16 +135,17 @@ def _missing(path: Path) -> InputError:
     # By their names alone: what the folders have in common would make everything look alike.
     names = [entry.name for entry in entries if entry.name != path.name]
     close = difflib.get_close_matches(path.name, names, n=1)
-    meant = f"; did you mean {_name(path.parent / close[0])}?" if close else ""
-    return InputError(f"{_name(path)}: no such file{meant}")
+    meant = f"; did you mean {name_of(path.parent / close[0])}?" if close else ""
+    return InputError(f"{name_of(path)}: no such file{meant}")
 
 
 def _meant(wanted: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(wanted, known, n=1)
-    return f"; did you mean {_name(Path(close[0]))}?" if close else ""
+    return f"; did you mean {name_of(Path(close[0]))}?" if close else ""
 
 
-def _name(path: Path) -> str:
+def name_of(path: Path) -> str:
+    """Name a file for messages: relative to where the command runs when it lies beneath it."""
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
@@ -160,11 +161,11 @@ def _check_sha256(sources: Sequence[Path | None], wanted: str) -> None:
     except OSError as error:
         raise _unreadable(source, error) from None
     if digest != wanted.strip().lower():
-        raise InputError(f"{_name(source)}: its SHA-256 is {digest}, wanted {wanted}")
+        raise InputError(f"{name_of(source)}: its SHA-256 is {digest}, wanted {wanted}")
 
 
 def _unreadable(source: Path, error: OSError) -> InputError:
-    return InputError(f"{_name(source)}: cannot be read: {error.strerror or error}")
+    return InputError(f"{name_of(source)}: cannot be read: {error.strerror or error}")
 
 
 def _format_of(path: Path) -> InputFormat | None:
@@ -178,7 +179,7 @@ def _is_known(path: Path) -> bool:
 
 def _input_file(source: Path, spec: Input, spool: Path, head_bytes: int | None) -> InputFile:
     kind = _format_of(source) if spec.format is InputFormat.AUTO else spec.format
-    name = _name(source)
+    name = name_of(source)
     try:
         stat = source.stat()
         if not modes.S_ISREG(stat.st_mode):
@@ -186,10 +187,11 @@ def _input_file(source: Path, spec: Input, spool: Path, head_bytes: int | None) 
         if kind is None:
             raise InputError(
                 f"{name}: not a format known by its name; wanted {', '.join(_FORMATS)}, each also as .gz or .zst",
-                hint=_FORMAT_FLAGS,
+                hint=FORMAT_FLAGS,
             )
         head_bytes = None if kind is InputFormat.PARQUET else head_bytes
-        is_packed = source.suffix.lower() in PACKED
+        # Downloads lose the end of their name; the first bytes tell all the same.
+        is_packed = source.suffix.lower() in PACKED or bool(packed_as(source))
         path = unpacked(source, name, spool, most_bytes=head_bytes) if is_packed else source
         return _described(path, source, name, kind, is_whole=not is_packed or head_bytes is None)
     except OSError as error:
@@ -227,6 +229,8 @@ def _described(path: Path, source: Path, name: str, kind: InputFormat, *, is_who
     else:
         if kind is InputFormat.JSON:
             kind = json_kind(path, name)
+        elif kind is InputFormat.JSONL and is_whole and is_array(path):
+            kind = InputFormat.JSON
         layout = layout_of(path, name, kind, is_whole=is_whole)
     stat = source.stat()
     return InputFile(

@@ -96,6 +96,8 @@ def detect(
     if wanted is InputShape.TABLE:
         return _table(samples, id_column=id_column, has_template=has_template, where=where)
     carrier, kind = _told(samples, wanted=wanted, where=where) if samples else _untold(wanted)
+    if samples and kind is InputShape.OPENAI_BATCH:
+        _refuse_other_bodies(samples, carrier.key, where=where)
     id_key = _id_key(samples, carrier.id_keys, id_column=id_column, where=where)
     reference_key = carrier.key if kind in _CHATS else _REFERENCE_KEYS.get(kind)
     if reference_key not in (*_columns(samples), carrier.key):
@@ -163,6 +165,15 @@ def _refuse_answers(
     else:
         return
     raise InputError(f"{where}: is what a batch job wrote ({_listed(columns)}), wanted what it was given", hint=hint)
+
+
+def _refuse_other_bodies(samples: Samples, key: str, *, where: str) -> None:
+    """Refuse the batch of another endpoint of OpenAI's, such as embeddings: not one of its rows can be asked."""
+    bodies = [body for sample in samples if isinstance(body := glimpsed(sample.get(key)), Mapping)]
+    if not any("messages" in body for body in bodies):
+        urls = dict.fromkeys(url for sample in samples if isinstance(url := sample.get("url"), str))
+        found = " and ".join(urls) or f"a {key} of {_listed(_columns(bodies))}"
+        raise InputError(f"{where}: wanted messages, as a batch of /v1/chat/completions has them, found {found}")
 
 
 def _no_carrier(samples: Samples, *, wanted: InputShape, where: str) -> InputError:

@@ -25,7 +25,7 @@ def unpacked(source: Path, name: str, spool: Path, *, most_bytes: int | None = N
     """Give the decompressed copy of a file, made when the folder has none of the file's present state.
 
     Args:
-        source: a `.gz` or `.zst` file.
+        source: a compressed file; what its name does not say, its first bytes do.
         name: for messages.
         spool: a folder on local disk; made when needed.
         most_bytes: only the beginning of the file is wanted; None wants all of it.
@@ -37,9 +37,11 @@ def unpacked(source: Path, name: str, spool: Path, *, most_bytes: int | None = N
     """
     stat = source.stat()
     state = f"{source.absolute()}\0{stat.st_size}\0{stat.st_mtime_ns}"
-    copy = spool / f"{hashlib.blake2b(state.encode(), digest_size=8).hexdigest()}-{source.with_suffix('').name}"
+    suffix = source.suffix.lower()
+    bare = source.stem if suffix in PACKED else source.name
+    copy = spool / f"{hashlib.blake2b(state.encode(), digest_size=8).hexdigest()}-{bare}"
     if not copy.exists():
-        with _opened(source, source.suffix.lower(), name) as packed:
+        with _opened(source, suffix if suffix in PACKED else packed_as(source), name) as packed:
             _copy(packed, copy, name, most_bytes)
     return copy
 

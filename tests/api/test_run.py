@@ -221,5 +221,5 @@ def test_progress_is_told_in_lines_on_stderr(emulator, tmp_path, capsys):
     batcher.run(sums(3), **to(emulator, tmp_path / "out", progress=True))
 
     said = capsys.readouterr()
-    assert said.err.splitlines()[:2] == ["reading the input", "asking 3"]
+    assert said.err.splitlines()[:3] == ["reading the input", "input: prompt, jsonl, 3 rows", "asking 3"]
     assert said.out == ""

@@ -146,9 +146,9 @@ def test_a_table_of_cells_can_carry_json() -> None:
 
 
 def test_files_of_different_columns_meet_in_one_schema() -> None:
-    Path("a.csv").write_text("prompt,n\na,1\n")
+    Path("a.csv").write_text("text,n\na,1\n")
     Path("b.txt").write_text("only text\n")
-    Path("c.json").write_text('[{"prompt": "c", "n": 3}]')
+    Path("c.json").write_text('[{"text": "c", "n": 3}]')
     spec = an_input("a.csv", "b.txt", "c.json")
     rows, columns = read_back(planned(spec, Path()), spec)
 

@@ -66,6 +66,41 @@ def test_splits_are_never_mixed() -> None:
     assert found("set/data/train-*") == ["set/data/train-00000-of-00001.jsonl"]
 
 
+@pytest.mark.parametrize(
+    ("names", "splits", "hint"),
+    [
+        (("train.jsonl", "test.jsonl"), "test, train", "-i 'set/test*' or -i 'set/train*'"),
+        (("data/dev_1.csv", "data/Train_1.csv"), "Train, dev", "-i 'set/data/Train*' or -i 'set/data/dev*'"),
+    ],
+)
+def test_files_named_as_splits_are_not_mixed_either(names: tuple[str, ...], splits: str, hint: str) -> None:
+    a_folder(*names)
+
+    assert refused().message.endswith(f": has the splits {splits}; say which")
+    assert refused().hint == hint
+
+
+def test_a_name_that_only_begins_as_a_split_does_is_none() -> None:
+    a_folder("testimonials.jsonl", "train.jsonl", "trainees.jsonl")
+
+    assert len(found()) == 3
+
+
+def test_what_a_library_writes_beside_the_data_is_no_data() -> None:
+    a_folder("rows.jsonl", "dataset_infos.json")
+
+    assert found() == ["set/rows.jsonl"]
+
+
+def test_rows_in_folders_beneath_are_pointed_at() -> None:
+    a_folder("README.md", "main/train-00000-of-00001.jsonl", "so so/x/a.jsonl", ".cache/b.jsonl")
+
+    assert refused().message == "set: its rows are in folders beneath it; say which"
+    assert refused().hint == "-i set/main or -i 'set/so so/x'"
+    a_folder(*(f"{name}/a.jsonl" for name in "bcde"))
+    assert refused().hint == "-i set/b or -i set/c or -i set/d or -i set/e (and 2 more)"
+
+
 def test_shards_of_two_sets_are_told_apart() -> None:
     a_folder("train-00000-of-00001.jsonl", "train-00000-of-00002.jsonl", "train-00001-of-00002.jsonl")
 

@@ -88,6 +88,37 @@ def test_a_bad_line_is_a_row_with_a_problem() -> None:
     assert len(columns) == 4
 
 
+def test_an_input_of_which_no_row_can_be_read_is_refused() -> None:
+    Path("a.jsonl").write_bytes(b"\n")
+    Path("b.jsonl").write_bytes(b"id: 7\nid: 8\n")
+
+    with pytest.raises(InputError) as caught:
+        planned(an_input("a.jsonl", "b.jsonl"), Path())
+    assert caught.value.message == (
+        "b.jsonl:1: not JSON: unexpected character, expected a JSON value (column 1); "
+        "nor can any other row of the input be read"
+    )
+    assert caught.value.hint.startswith("--format jsonl, csv, ")
+
+
+def test_a_file_of_another_shape_among_the_others_is_refused() -> None:
+    write_lines(Path("a.jsonl"), [{"prompt": "a"}])
+    write_lines(Path("b.jsonl"), [{"id": 1, "messages": []}, {"messages": [], "n": 2}])
+    write_table(Path("c.parquet"), {"question": ["c"]})
+    write_table(Path("none.parquet"), {"question": pa.array([], pa.string())})
+    Path("d.jsonl").write_bytes(b"")
+
+    with pytest.raises(InputError) as caught:
+        planned(an_input("a.jsonl", "b.jsonl"), Path())
+    assert caught.value.message == (
+        "b.jsonl: has no 'prompt', by which the files before it are prompt; its columns: id, messages, n"
+    )
+    with pytest.raises(InputError, match=r"^c\.parquet: has no 'prompt'"):
+        planned(an_input("a.jsonl", "c.parquet"), Path())
+    assert planned(an_input("a.jsonl", "d.jsonl", "none.parquet"), Path()).rows == 1
+    assert planned(an_input("a.jsonl", "b.jsonl"), Path(), has_template=True).rows == 3
+
+
 def test_a_line_of_50_megabytes_is_one_bad_row() -> None:
     with Path("a.jsonl").open("wb") as file:
         file.write(b'{"prompt":"a"}\n{"prompt":"')

@@ -199,6 +199,34 @@ def test_files_that_were_packed_apart_and_put_together_are_read_whole(suffix: st
     assert file.path.read_bytes() == b'{"prompt":"a"}\n{"prompt":"b"}\n'
 
 
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_a_file_whose_name_does_not_say_that_it_is_packed_is_read_all_the_same(suffix: str) -> None:
+    Path("a.jsonl").write_bytes(packed(b'{"prompt":"a"}\n', suffix))
+    (file,) = found("a.jsonl")
+
+    assert (file.container, file.path.name.endswith("-a.jsonl")) == ("jsonl", True)
+    assert file.path.read_bytes() == b'{"prompt":"a"}\n'
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b'[\n{"prompt": "a"},\n{"prompt": "b"}\n]\n', InputFormat.JSON),
+        (b'[{"prompt": "a"},\n{"prompt": "b"}]', InputFormat.JSON),
+        (b'\xef\xbb\xbf [{"prompt": "a"}, {"prompt": "b"}]\n\n', InputFormat.JSON),
+        (b'[1]\n{"prompt": "a"}\n', InputFormat.JSONL),
+        (b'[1\n{"prompt": "a"}\n[2]\n', InputFormat.JSONL),
+        (b'[\n{"prompt": "a"}\n', InputFormat.JSONL),
+    ],
+)
+def test_an_array_that_is_called_lines_is_an_array_and_one_line_of_many_is_none(
+    content: bytes, kind: InputFormat
+) -> None:
+    Path("a.jsonl").write_bytes(content)
+
+    assert found("a.jsonl")[0].format is kind
+
+
 def test_a_spool_that_cannot_be_written_is_a_matter_of_storage() -> None:
     Path("a.jsonl.gz").write_bytes(gzip.compress(b"{}\n"))
     Path("spool").write_text("a file")

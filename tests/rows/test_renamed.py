@@ -14,6 +14,7 @@ from tests.rows.files import an_input, planned, write_lines
 
 ROWS = [{"prompt": "a"}]
 SPOOL = Path("spool")
+GAINED = "b.jsonl: not planned → part of the input"
 
 
 @pytest.fixture(autouse=True)
@@ -40,14 +41,36 @@ def test_the_same_files_by_another_name_are_the_same() -> None:
     assert changed(index, "*.jsonl") == changed(index, ".") == ()
 
 
-def test_other_files_are_another_input() -> None:
+def test_other_files_are_another_input_and_each_is_named() -> None:
     index = planned(an_input("a.jsonl"), SPOOL)
 
-    assert changed(index, "b.jsonl") == ("input.files: a.jsonl → b.jsonl",)
-    assert changed(index, ".") == ("input.files: a.jsonl → a.jsonl, b.jsonl",)
-    assert changed(index, "-") == ("input.files: a.jsonl → -",)
+    assert changed(index, "b.jsonl") == ("a.jsonl: planned → no part of the input", GAINED)
+    assert changed(index, ".") == changed(index, "*.jsonl") == (GAINED,)
+    assert changed(index, "-") == (
+        "a.jsonl: planned → no part of the input",
+        "-: not planned → part of the input",
+    )
     with pytest.raises(InputError, match="no such file"):
         changed(index, "c.jsonl")
+
+
+def test_the_order_and_the_number_of_the_same_files_are_part_of_the_input() -> None:
+    index = planned(an_input("a.jsonl", "b.jsonl"), SPOOL)
+
+    assert changed(index, "b.jsonl", "a.jsonl") == ("input.files: a.jsonl, b.jsonl → b.jsonl, a.jsonl",)
+    assert changed(index, "a.jsonl", "b.jsonl", "b.jsonl", "b.jsonl") == (
+        "input.files: a.jsonl, b.jsonl → a.jsonl, b.jsonl, b.jsonl and 1 more",
+    )
+
+
+def test_of_many_new_files_the_first_are_named() -> None:
+    index = planned(an_input("a.jsonl"), SPOOL)
+    for number in range(20):
+        write_lines(Path(f"x{number:02}.jsonl"), ROWS)
+
+    differences = changed(index, "[ax]*.jsonl")
+    assert [line.partition(":")[0] for line in differences[:-1]] == [f"x{number:02}.jsonl" for number in range(10)]
+    assert differences[-1] == "and 10 more files"
 
 
 def test_what_was_piped_in_is_there_when_the_pipe_is_not() -> None:

@@ -182,3 +182,16 @@ def test_any_row_has_a_shape_or_is_refused(row: dict[str, Any]) -> None:
         return
     assert shape.kind is not InputShape.AUTO
     assert shape.prompt_key in row
+
+
+def test_the_batch_of_another_endpoint_is_refused() -> None:
+    row = {"custom_id": "a", "body": {"model": "m", "input": "hi"}}
+    wanted = "in.jsonl: wanted messages, as a batch of /v1/chat/completions has them, found"
+
+    with pytest.raises(InputError) as caught:
+        shape_of({**row, "url": "/v1/embeddings"})
+    assert caught.value.message == f"{wanted} /v1/embeddings"
+    with pytest.raises(InputError) as caught:
+        shape_of(row, wanted=InputShape.OPENAI_BATCH)
+    assert caught.value.message == f"{wanted} a body of 'model', 'input'"
+    assert shape_of(row, {"body": {"messages": QUESTION}}).kind is InputShape.OPENAI_BATCH

@@ -232,7 +232,6 @@ def test_parquet_without_the_column(batcher):
     refused(
         batcher(*run),
         "error: p.parquet: found nothing to ask in its columns ('question'); "
-        ""
         "wanted 'request' or 'contents' or 'body' or 'messages' or 'conversations' or 'prompt' or 'instruction' "
         "or 'input' or 'text'",
         "  a template makes a prompt of any columns: --template 'Answer: {{ question }}'",

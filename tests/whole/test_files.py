@@ -101,7 +101,10 @@ def test_another_file_for_the_same_run_directory_is_refused(tmp_path, emulator):
 
     with pytest.raises(PlanChanged) as caught:
         run(a_job(emulator.url, as_text(tmp_path)), tmp_path / "out")
-    assert caught.value.differences == (f"input.files: {tmp_path / 'in.csv'} → in.txt",)
+    assert caught.value.differences == (
+        f"{tmp_path / 'in.csv'}: planned → no part of the input",
+        f"{tmp_path / 'in.txt'}: not planned → part of the input",
+    )
 
 
 def test_what_was_piped_in_is_asked_and_the_run_goes_on_without_the_pipe(tmp_path, emulator):
@@ -162,6 +165,26 @@ def batcher(emulator, capfd, monkeypatch, tmp_path):
 
 def run_of(name, *more):
     return ("run", "-i", str(SAMPLES / name), "-m", MODEL, "-o", "out/a", *more)
+
+
+@pytest.mark.parametrize("named", ["set", "set/*.jsonl"])
+def test_a_folder_or_glob_that_gained_a_file_is_another_input(batcher, named):
+    Path("set").mkdir()
+    write_lines(Path("set/a.jsonl"), sums(2))
+    argv = ("run", "-i", named, "-m", MODEL, "-o", "out/a")
+    assert batcher(*argv).exit_code == batcher(*argv).exit_code == Exit.DONE
+
+    write_lines(Path("set/b.jsonl"), sums(2, start=2))
+    said = batcher(*argv)
+
+    assert (said.exit_code, said.sent) == (Exit.USAGE, 0)
+    assert said.refusal == [
+        "error: out/a: the input has changed",
+        "  set/b.jsonl: not planned → part of the input",
+        "  to start afresh: name another folder with -o, or remove out/a",
+    ]
+    Path("set/b.jsonl").unlink()
+    assert batcher(*argv).exit_code == Exit.DONE
 
 
 def test_rivals_exit_2_with_both_flags_and_either_runs(batcher):
