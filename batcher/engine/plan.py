@@ -169,7 +169,7 @@ def _new_plan(  # noqa: PLR0913
     if any(not part.name.startswith("train-00000-") for part in rundir.parts()):
         raise StorageError(f"{rundir.out}: holds parts but no run.json", hint=_elsewhere(rundir))
     answer_schema(job)  # a schema that cannot be used is refused before a long input is read
-    files = find_inputs(job.input, spool=rundir.spool, stdin=stdin)
+    files = find_inputs(job.input, spool=rundir.spool, stdin=stdin, told=lambda copied_bytes: counted(0, copied_bytes))
     index = plan_rows(
         files,
         job.input,

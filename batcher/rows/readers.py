@@ -17,7 +17,7 @@ from batcher.errors import InputError
 from batcher.job.spec import Input, InputFormat
 from batcher.rows.containers import Layout, is_array, json_kind, layout_of
 from batcher.rows.folders import data_files, natural
-from batcher.rows.spool import PACKED, packed_as, spooled, unpacked
+from batcher.rows.spool import PACKED, Told, packed_as, quietly, spooled, unpacked
 from batcher.rows.tables import check_table
 
 STDIN = "-"
@@ -63,7 +63,12 @@ class InputFile:
 
 
 def find_inputs(
-    spec: Input, *, spool: Path, stdin: BinaryIO | None = None, head_bytes: int | None = None
+    spec: Input,
+    *,
+    spool: Path,
+    stdin: BinaryIO | None = None,
+    head_bytes: int | None = None,
+    told: Told = quietly,
 ) -> tuple[InputFile, ...]:
     """Find the input files, in the order of their rows.
 
@@ -73,6 +78,7 @@ def find_inputs(
             compressed file is made once for each state of the file.
         stdin: read to its end where the job says `-`; None where there is none.
         head_bytes: decompress only so much of a file, to look at its first rows; None takes all.
+        told: see `Told`; of what has to be copied first.
 
     Raises:
         InputError: a file is missing, unreadable, not what its name says, or not the one that was hashed.
@@ -84,7 +90,7 @@ def find_inputs(
     if spec.sha256 is not None:
         _check_sha256(sources, spec.sha256)
     return tuple(
-        _stream(spec, spool, stdin) if source is None else _input_file(source, spec, spool, head_bytes)
+        _stream(spec, spool, stdin, told) if source is None else _input_file(source, spec, spool, head_bytes, told)
         for source in sources
     )
 
@@ -177,7 +183,7 @@ def _is_known(path: Path) -> bool:
     return _format_of(path) is not None
 
 
-def _input_file(source: Path, spec: Input, spool: Path, head_bytes: int | None) -> InputFile:
+def _input_file(source: Path, spec: Input, spool: Path, head_bytes: int | None, told: Told) -> InputFile:
     kind = _format_of(source) if spec.format is InputFormat.AUTO else spec.format
     name = name_of(source)
     try:
@@ -192,16 +198,16 @@ def _input_file(source: Path, spec: Input, spool: Path, head_bytes: int | None) 
         head_bytes = None if kind is InputFormat.PARQUET else head_bytes
         # Downloads lose the end of their name; the first bytes tell all the same.
         is_packed = source.suffix.lower() in PACKED or bool(packed_as(source))
-        path = unpacked(source, name, spool, most_bytes=head_bytes) if is_packed else source
+        path = unpacked(source, name, spool, most_bytes=head_bytes, told=told) if is_packed else source
         return _described(path, source, name, kind, is_whole=not is_packed or head_bytes is None)
     except OSError as error:
         raise _unreadable(source, error) from None
 
 
-def _stream(spec: Input, spool: Path, stdin: BinaryIO | None) -> InputFile:
+def _stream(spec: Input, spool: Path, stdin: BinaryIO | None, told: Told) -> InputFile:
     if stdin is None:
         raise InputError("-: nothing is piped into standard input", hint="cat prompts.jsonl | batcher run -i - …")
-    copy = spooled(stdin, spool, name=STDIN)
+    copy = spooled(stdin, spool, name=STDIN, told=told)
     kind = _format_by_content(copy) if spec.format is InputFormat.AUTO else spec.format
     if kind is None:
         raise InputError(

@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,7 +21,15 @@ PACKED = (".gz", ".zst")
 STREAM = "stdin"
 
 
-def unpacked(source: Path, name: str, spool: Path, *, most_bytes: int | None = None) -> Path:
+Told = Callable[[int], None]
+"""Called now and then with the bytes written so far; what it raises ends the copying, and nothing is left of it."""
+
+
+def quietly(_: int) -> None:
+    """Tell nobody."""
+
+
+def unpacked(source: Path, name: str, spool: Path, *, most_bytes: int | None = None, told: Told = quietly) -> Path:
     """Give the decompressed copy of a file, made when the folder has none of the file's present state.
 
     Args:
@@ -29,6 +37,7 @@ def unpacked(source: Path, name: str, spool: Path, *, most_bytes: int | None = N
         name: for messages.
         spool: a folder on local disk; made when needed.
         most_bytes: only the beginning of the file is wanted; None wants all of it.
+        told: see `Told`.
 
     Raises:
         InputError: the file is damaged.
@@ -42,11 +51,11 @@ def unpacked(source: Path, name: str, spool: Path, *, most_bytes: int | None = N
     copy = spool / f"{hashlib.blake2b(state.encode(), digest_size=8).hexdigest()}-{bare}"
     if not copy.exists():
         with _opened(source, suffix if suffix in PACKED else packed_as(source), name) as packed:
-            _copy(packed, copy, name, most_bytes)
+            _copy(packed, copy, name, most_bytes, told=told)
     return copy
 
 
-def spooled(stream: BinaryIO, spool: Path, *, name: str) -> Path:
+def spooled(stream: BinaryIO, spool: Path, *, name: str, told: Told = quietly) -> Path:
     """Write down what a stream brings, decompressed, so that a run can go on when the stream is gone.
 
     Raises:
@@ -54,12 +63,12 @@ def spooled(stream: BinaryIO, spool: Path, *, name: str) -> Path:
         StorageError: the folder cannot take the copy.
     """
     raw = spool / f"{STREAM}.raw"
-    _copy(stream, raw, name, None)
+    _copy(stream, raw, name, told=told)
     suffix = packed_as(raw)
     if not suffix:
         return raw.replace(spool / STREAM)
     with _opened(raw, suffix, name) as packed:
-        _copy(packed, spool / STREAM, name, None)
+        _copy(packed, spool / STREAM, name, told=told)
     raw.unlink()
     return spool / STREAM
 
@@ -110,10 +119,10 @@ class _DamagedError(Exception):
     """What Arrow, whose errors are all OSErrors, says of a stream that it cannot decompress."""
 
 
-def _copy(source: BinaryIO, target: Path, name: str, most_bytes: int | None) -> None:
+def _copy(source: BinaryIO, target: Path, name: str, most_bytes: int | None = None, *, told: Told = quietly) -> None:
     """Write a stream to a file, whole or not at all."""
     partial = target.with_name(f"{target.name}.partial")
-    left = most_bytes
+    left, written = most_bytes, 0
     try:
         with _written(target.parent, name):
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -126,6 +135,8 @@ def _copy(source: BinaryIO, target: Path, name: str, most_bytes: int | None) -> 
                 left = left if left is None else left - len(chunk)
                 with _written(target.parent, name):
                     file.write(chunk)
+                written += len(chunk)
+                told(written)
             with _written(target.parent, name):
                 file.flush()
                 os.fsync(file.fileno())

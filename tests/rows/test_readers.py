@@ -227,6 +227,23 @@ def test_an_array_that_is_called_lines_is_an_array_and_one_line_of_many_is_none(
     assert found("a.jsonl")[0].format is kind
 
 
+def test_copying_is_told_and_can_be_ended_without_leaving_anything() -> None:
+    content = b"x" * ((2 << 20) + 1)
+    Path("a.txt.gz").write_bytes(gzip.compress(content))
+    copied: list[int] = []
+    find_inputs(an_input("a.txt.gz"), spool=Path("spool"), told=copied.append)
+    find_inputs(an_input("-", format="text"), spool=Path("spool"), stdin=io.BytesIO(content), told=copied.append)
+
+    def stop(copied_bytes: int) -> None:
+        raise KeyboardInterrupt
+
+    for named in ("a.txt.gz", "-"):
+        with pytest.raises(KeyboardInterrupt):
+            find_inputs(an_input(named, format="text"), spool=Path("other"), stdin=io.BytesIO(content), told=stop)
+    assert copied == [1 << 20, 2 << 20, len(content)] * 2
+    assert list(Path("other").iterdir()) == []
+
+
 def test_a_spool_that_cannot_be_written_is_a_matter_of_storage() -> None:
     Path("a.jsonl.gz").write_bytes(gzip.compress(b"{}\n"))
     Path("spool").write_text("a file")
