@@ -82,7 +82,7 @@ class Prompt(_Section):
     """The system instruction in a file of its own."""
     overrides: dict[str, str] = Field(default_factory=dict)
     """Setting -> column: the row's own value of a generation setting (`temperature = "temp"`) or of `model`; null in
-    the column keeps the job's."""
+    the column, or an empty field of a CSV file, keeps the job's."""
 
 
 class Generation(_Section):

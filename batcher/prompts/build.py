@@ -15,7 +15,7 @@ from batcher.prompts.merge import base_request, merge, own_request, own_settings
 from batcher.prompts.schema import answer_schema
 from batcher.prompts.template import Template
 from batcher.records import Problem, Request, Row
-from batcher.rows.conversion import brings_request, columns_of, request_of, text_of
+from batcher.rows.conversion import brings_request, columns_of, needs_folding, request_of, text_of
 from batcher.rows.shapes import Shape, nearest
 
 MAX_BODY_BYTES = 20 << 20
@@ -46,6 +46,7 @@ class Builder:
     def __init__(self, job: Job, shape: Shape, columns: Collection[str], *, where: str) -> None:
         self._shape = shape
         self._brings_request = brings_request(shape)
+        self._needs_folding = needs_folding(shape)
         self._model = bare_model(job.model)
         self._dialect = job.endpoint.dialect or Dialect.GOOGLE
         self._overrides = dict(job.prompt.overrides)
@@ -128,7 +129,7 @@ class Builder:
 
     def _of_contents(self, row: Row, system: str | None) -> Request | Problem:
         fields = request_of(self._shape, row.values)
-        own = own_request(fields)
+        own = own_request(fields) if self._needs_folding else fields
         settings, model = self._own(row, fields.get("model") or self._model)
         base = self._base if system is None else {**self._base, "system_instruction": {"parts": [{"text": system}]}}
         request = merge(merge(base, own), settings)

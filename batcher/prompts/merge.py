@@ -58,7 +58,7 @@ def own_request(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def own_settings(overrides: Mapping[str, str], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Read a row's own generation settings from its columns; a null keeps the job's.
+    """Read a row's own generation settings from its columns; a null, or an empty field of a CSV file, keeps the job's.
 
     Args:
         overrides: setting -> column.
@@ -70,7 +70,7 @@ def own_settings(overrides: Mapping[str, str], values: Mapping[str, Any]) -> dic
     given = {
         setting: decoded(column, values[column])
         for setting, column in overrides.items()
-        if values.get(column) is not None
+        if values.get(column) not in (None, "")
     }
     try:
         return Generation.model_validate(given).model_dump(exclude_unset=True, exclude_none=True)

@@ -33,6 +33,11 @@ def brings_request(shape: Shape) -> bool:
     return shape.kind in _BROUGHT or shape.kind in _CHATS or shape.kind is InputShape.OPENAI_BATCH
 
 
+def needs_folding(shape: Shape) -> bool:
+    """Say whether the requests of `request_of` still have to be folded: those of chats are canonical as made here."""
+    return shape.kind in _BROUGHT or shape.kind is InputShape.OPENAI_BATCH
+
+
 def request_of(shape: Shape, values: Values, *, medium: Medium = no_medium) -> Mapping[str, Any]:
     """Give the fields of the GenerateContentRequest that a row stands for, in either spelling; maybe with a `model`.
 
@@ -46,7 +51,8 @@ def request_of(shape: Shape, values: Values, *, medium: Medium = no_medium) -> M
     """
     key = shape.prompt_key or "request"
     if shape.kind in (InputShape.CONTENTS, InputShape.GEMINI_TUNING):
-        fields = {name: values[name] for name in REQUEST_FIELDS if name in values}
+        # A table of texts has no other word for an absent field than an empty one.
+        fields = {name: value for name in REQUEST_FIELDS if (value := values.get(name)) not in (None, "")}
         if shape.kind is InputShape.GEMINI_TUNING:
             fields["contents"] = _unanswered(fields.get("contents"))
         return fields

@@ -161,7 +161,7 @@ class BlockReader:
                 rows.append(
                     Row(
                         ordinal=ordinal,
-                        id=label if type(label) is str else _label(label, ordinal),
+                        id=label if label and type(label) is str else _label(label, ordinal),
                         values=values,
                         where=f"{place}{number}",
                     )
@@ -258,7 +258,7 @@ def _bad_row(ordinal: int, where: str, why: str) -> Row:
 
 
 def _label(value: object, ordinal: int) -> str:
-    """Name a row: text as it is, anything else as JSON, and its place where it has no name."""
-    if isinstance(value, str):
-        return value
-    return f"row-{ordinal}" if value is None else orjson.dumps(value, default=str).decode()
+    """Name a row: text as it is, anything else as JSON, and its place where it has no name or an empty one."""
+    if value is None or value == "":
+        return f"row-{ordinal}"
+    return value if isinstance(value, str) else orjson.dumps(value, default=str).decode()

@@ -102,5 +102,6 @@ def test_a_rows_settings_are_checked_like_the_jobs() -> None:
         "temperature": 1.0,
         "response_schema": {"type": "STRING"},
     }
+    assert own_settings(overrides, {"temp": "0.5", "most": "", "schema": ""}) == {"temperature": 0.5}
     with pytest.raises(ValueError, match=r"^column 'most' as max_output_tokens: input should be greater than or equal"):
         own_settings(overrides, {"most": 0})

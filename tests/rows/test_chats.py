@@ -109,7 +109,9 @@ def test_a_tool_is_called_and_answers_under_its_name() -> None:
         {"role": "tool", "tool_call_id": "c1", "content": "42"},
     ]
 
-    assert chat_request(chat, where="messages")["contents"][1:] == [
+    request = chat_request(chat, where="messages")
+    assert canonical(request) == request
+    assert request["contents"][1:] == [
         {"role": "model", "parts": [{"function_call": {"name": "add", "args": {"a": 17, "b": 25}}}]},
         {"role": "user", "parts": [{"function_response": {"name": "add", "response": {"result": 42}}}]},
     ]

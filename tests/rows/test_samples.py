@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from batcher.errors import InputError
@@ -61,11 +65,14 @@ def index_of(name: str, **settings: Any) -> Index:
     return planned(an_input(DATA / f"{name}.jsonl", **settings), DATA, block_rows=2, has_template=has_template)
 
 
-def asked(name: str, **settings: Any) -> list[Request]:
-    index = index_of(name, **settings)
+def asked(name: str) -> list[Request]:
+    return asked_of(index_of(name), name)
+
+
+def asked_of(index: Index, name: str) -> list[Request]:
     job = {"prompt.template": TEMPLATE} if name == "19-table" else {}
     builder = Builder(a_job(**job), index.shape, index.found, where=name)
-    rows, _ = read_back(index, an_input(DATA / f"{name}.jsonl"), needed=builder.needed)
+    rows, _ = read_back(index, an_input(DATA), needed=builder.needed)
     made = [builder.build(row) for row in rows]
     assert all(isinstance(item, Request) for item in made), made
     return [item for item in made if isinstance(item, Request)]
@@ -73,6 +80,40 @@ def asked(name: str, **settings: Any) -> list[Request]:
 
 def bodies(name: str) -> list[dict[str, Any]]:
     return [orjson.loads(request.body) for request in asked(name)]
+
+
+TEXTS_AND_TURNS = {"08-prompt-completion", "08-prompt-only", "12-openai-evals", "13-inspect"}
+"""Samples with turns where others have texts; as a text a list of turns would be asked as it stands."""
+
+
+def as_texts(name: str) -> dict[str, list[str | int | None]]:
+    """A sample as a table of texts: objects and lists as JSON, null where a row has no such key."""
+    rows = [json.loads(line) for line in (DATA / f"{name}.jsonl").read_text("utf-8").splitlines()]
+    keys = dict.fromkeys(key for row in rows for key in row)
+    values = {key: [row.get(key) for row in rows] for key in keys}
+    return {
+        key: [json.dumps(value) if isinstance(value, list | dict) else value for value in column]
+        for key, column in values.items()
+    }
+
+
+def as_parquet(name: str, path: Path) -> Path:
+    rows = [json.loads(line) for line in (DATA / f"{name}.jsonl").read_text("utf-8").splitlines()]
+    keys = dict.fromkeys(key for row in rows for key in row)
+    try:
+        pq.write_table(pa.Table.from_pylist([{key: row.get(key) for key in keys} for row in rows]), path)
+    except pa.ArrowInvalid:  # a text in one row and a list in another
+        pq.write_table(pa.table(as_texts(name)), path)
+    return path
+
+
+def as_csv(name: str, path: Path) -> Path:
+    columns = as_texts(name)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+    return path
 
 
 def text_turn(role: str, text: str) -> dict[str, Any]:
@@ -122,6 +163,28 @@ def test_what_is_neither_sent_nor_known_rides_along(name: str) -> None:
 
     assert kept == given - index.shape.consumed
     assert index.shape.consumed <= given | {index.shape.prompt_key} | index.shape.consumed
+
+
+@pytest.mark.parametrize("write", [as_parquet, as_csv])
+@pytest.mark.parametrize("name", sorted(set(SHAPES) - TEXTS_AND_TURNS))
+def test_a_table_of_the_same_rows_asks_and_keeps_the_same(
+    name: str, write: Callable[[str, Path], Path], tmp_path: Path
+) -> None:
+    spec = an_input(write(name, tmp_path / f"rows.{write.__name__.removeprefix('as_')}"))
+    index = planned(spec, tmp_path, block_rows=2, has_template=name == "19-table")
+    rows, columns = read_back(index, spec)
+
+    assert index.shape.kind is SHAPES[name]
+    assert [request.body for request in asked_of(index, name)] == [request.body for request in asked(name)]
+    assert [row.get("reference") for row in columns] == REFERENCES.get(name, [None] * 3)
+    assert [row.id for row in rows] == IDS.get(name, ["row-0", "row-1", "row-2"])
+
+
+def test_an_empty_name_is_none(tmp_path: Path) -> None:
+    spec = an_input(as_csv("13-inspect", tmp_path / "rows.csv"))
+    rows, _ = read_back(planned(spec, tmp_path), spec)
+
+    assert [row.id for row in rows] == IDS["13-inspect"]
 
 
 def test_a_body_is_sent_as_it_stands_in_either_spelling() -> None:
