@@ -86,7 +86,9 @@ def _tolerance(_: click.Context, __: click.Parameter, value: str | None) -> int 
     "--label", multiple=True, callback=_pairs, metavar="K=V", help="On every row and ledger line; repeatable."
 )
 @click.option("--set", "sets", multiple=True, metavar="A.B=C", help="Any setting of a job file; repeatable.")
-@click.option("--strict", is_flag=True, default=None, help="Refuse the input when one row cannot be read or sent whole.")
+@click.option(
+    "--strict", is_flag=True, default=None, help="Refuse the input when one row cannot be read or sent whole."
+)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Ask the first N rows only, into OUT.preview.")
 @click.option("--max-failed", callback=_tolerance, metavar="N|N%", help="Failed rows that still end in exit code 0.")
 @voice_options

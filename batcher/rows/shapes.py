@@ -128,7 +128,7 @@ def _table(samples: Samples, *, id_column: str | None, has_template: bool, where
     if not has_template:
         raise InputError(
             f"{where}: rows of a table need a template that says what to ask",
-            hint="--set 'prompt.template=Answer: {{ question }}'",
+            hint=f"--template 'Answer: {{{{ {_likeliest(samples)} }}}}'",
         )
     id_key = _id_key(samples, ID_KEYS, id_column=id_column, where=where)
     return Shape(kind=InputShape.TABLE, id_key=id_key, consumed=frozenset({id_key} if id_key else ()))
@@ -181,8 +181,18 @@ def _no_carrier(samples: Samples, *, wanted: InputShape, where: str) -> InputErr
     return InputError(
         f"{where}: found nothing to ask in its columns ({_listed(_columns(samples)) or 'none'}); "
         f"wanted {' or '.join(map(repr, keys))}{'' if wanted is InputShape.AUTO else f' for the shape {wanted}'}",
-        hint="a template makes a prompt of any columns: --template 'Answer: {{ question }}'",
+        hint=f"a template makes a prompt of any columns: --template 'Answer: {{{{ {_likeliest(samples)} }}}}'",
     )
+
+
+def _likeliest(samples: Samples) -> str:
+    """Give a column to show a template with: the question, else the longest text; of a table only the names are known."""
+    texts = {key: value or "" for sample in samples[:1] for key, value in sample.items() if _is_nameable(key, value)}
+    return "question" if "question" in texts or not texts else max(texts, key=lambda key: len(texts[key]))
+
+
+def _is_nameable(key: str, value: object) -> bool:
+    return key.isidentifier() and key not in ID_KEYS and (value is None or isinstance(value, str))
 
 
 def _rivals(ways: Sequence[tuple[Carrier, InputShape]], *, where: str) -> AmbiguousInputError:

@@ -11,6 +11,7 @@ import pytest
 from tests.bench import floor
 from tests.bench.children import Weighed, seen, serving
 from tests.bench.fast_server import ANSWER_CHARS, Behaviour, Server
+from tests.bench.planning import WAYS, measure
 from tests.bench.throughput import Bench, summary_of
 
 
@@ -111,3 +112,12 @@ def test_a_summary_is_found_bare_or_inside_a_document(printed):
     done = Weighed(wall_s=1, cpu_s=1, rss_mb=1, code=0, stdout=printed)
 
     assert summary_of(done) == {"rows_per_s": 7.0}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_cost_of_planning_is_taken_of_every_row_of_every_kind(way, tmp_path):
+    found = measure(way, 300, tmp_path)
+
+    assert (found["way"], found["rows"]) == (way, 300)
+    assert found["progress_calls"] > 0
+    assert found["together_us"] > 0

@@ -78,7 +78,23 @@ def test_nothing_to_ask_is_refused() -> None:
         "wanted 'request' or 'contents' or 'body' or 'messages' or 'conversations' or 'prompt' or 'instruction' "
         "or 'input' or 'text'"
     )
-    assert "template" in caught.value.hint
+    assert caught.value.hint == "a template makes a prompt of any columns: --template 'Answer: {{ question }}'"
+
+
+@pytest.mark.parametrize(
+    ("sample", "column"),
+    [
+        ({"id": "a long name of a row", "n": 7, "title": "a", "the body": "abc def", "mail": "abc"}, "mail"),
+        ({"question": "a", "context": "a b c"}, "question"),
+        ({"id": None, "ctx": None, "endings": None}, "ctx"),
+        ({"n": 7}, "question"),
+    ],
+)
+def test_the_template_that_is_shown_has_a_column_of_the_rows(sample: dict[str, Any], column: str) -> None:
+    for wanted in (InputShape.AUTO, InputShape.TABLE):
+        with pytest.raises(InputError) as caught:
+            shape_of(sample, wanted=wanted)
+        assert caught.value.hint.endswith(f"--template 'Answer: {{{{ {column} }}}}'")
 
 
 def test_a_shape_that_the_rows_do_not_have_is_refused() -> None:
