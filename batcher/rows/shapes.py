@@ -186,7 +186,7 @@ def _no_carrier(samples: Samples, *, wanted: InputShape, where: str) -> InputErr
 
 
 def _likeliest(samples: Samples) -> str:
-    """Give a column to show a template with: the question, else the longest text; of a table only the names are known."""
+    """Give a column to show a template with: the question, else the longest text; a table has only names here."""
     texts = {key: value or "" for sample in samples[:1] for key, value in sample.items() if _is_nameable(key, value)}
     return "question" if "question" in texts or not texts else max(texts, key=lambda key: len(texts[key]))
 

@@ -93,6 +93,27 @@ def test_a_field_may_be_longer_than_the_libraries_limit() -> None:
     assert read_fields("x" * 200_000, ",") == ["x" * 200_000]
 
 
+records = st.text(st.sampled_from("ab ,;'\"\\\t\r\u2028é"), min_size=1).filter(str.strip)
+
+
+@given(st.lists(records, max_size=6), st.sampled_from(",;\t|"))
+def test_every_record_is_what_the_library_reads_whatever_came_before(texts: list[str], delimiter: str) -> None:
+    parse = record_parser(["a", "b"], delimiter)
+    for text in texts:
+        reader = csv.reader(iter((text, "")), delimiter=delimiter)
+        try:
+            fields = next(reader)
+        except csv.Error:
+            wanted: object = "not CSV: a carriage return in a field without quotes"
+        else:
+            wanted = dict(zip(["a", "b"], fields, strict=False))
+            if reader.line_num > 1:
+                wanted = "not CSV: a quoted field is never closed"
+            elif len(fields) != 2:
+                wanted = f"wanted 2 fields as in the header, found {len(fields)}"
+        assert parse(text.encode()) == wanted
+
+
 @pytest.mark.parametrize(
     ("header", "delimiter"),
     [("prompt", ","), ("a,b", ","), ("a;b;c", ";"), ("a\tb", "\t"), ("a|b", "|"), ('"a,b,c";d', ";"), ("", ",")],

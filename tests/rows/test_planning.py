@@ -44,7 +44,7 @@ def test_every_row_is_in_one_block_in_order_and_reads_back(
         assert [row.ordinal for row in back] == list(range(len(rows)))
         has_ids = any("id" in row for row in rows[:at] or rows)  # told by the first file that has rows
         assert [row.id for row in back] == [
-            row["id"] if has_ids and "id" in row else f"row-{at}" for at, row in enumerate(rows)
+            (row.get("id") if has_ids else None) or f"row-{at}" for at, row in enumerate(rows)
         ]
         assert [row.get("lang") for row in columns] == [row.get("lang") for row in rows]
         assert planned(spec, Path(folder), **options) == index

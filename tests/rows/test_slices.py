@@ -59,9 +59,9 @@ def test_blocks_read_alike_in_any_order(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "label"),
-    [("x", "x"), (7, "7"), (None, "row-0"), (True, "true"), (1.5, "1.5"), ([1], "[1]"), ("", "")],
+    [("x", "x"), (7, "7"), (None, "row-0"), (True, "true"), (1.5, "1.5"), ([1], "[1]"), ("", "row-0")],
 )
-def test_any_value_names_a_row(value: Any, label: str) -> None:
+def test_any_value_but_none_names_a_row(value: Any, label: str) -> None:
     spec = an_input(write_lines(Path("a.jsonl"), [{"name": value, "prompt": "a"}]), id="name")
     rows, _ = read_back(planned(spec, Path()), spec)
 
