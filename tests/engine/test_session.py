@@ -308,9 +308,9 @@ class HeldSealer:
 
 
 async def test_frozen_blocks_hold_the_feeder(tmp_path):
-    """Rows that cannot be read end at once: only the sealer can slow the feeder down."""
+    """Rows that ask nothing end at once: only the sealer can slow the feeder down."""
     sealer = HeldSealer()
-    plan = planned(tmp_path, ["{broken"] * 12, samples=256, **{"limits.concurrency": 1})
+    plan = planned(tmp_path, [{"prompt": ""}] * 12, samples=256, **{"limits.concurrency": 1})
     assert plan.blocks == 12
     async with rigged(plan, ScriptedTransport([]), sealer=sealer) as rig:
         running = asyncio.ensure_future(rig.finish())

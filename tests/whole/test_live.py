@@ -14,6 +14,7 @@ from tests.whole.ttys import OnTty
 
 ROWS = 120
 LATENCY_S = 0.1
+INPUT = f"input: prompt, jsonl, {ROWS} rows"  # stays above the block
 
 
 @pytest.fixture(scope="module")
@@ -35,17 +36,22 @@ def has_block(lines):
     return any(mark in line for line in lines for mark in ("━", "─", "in flight", "Ctrl-C"))
 
 
+def said(on):
+    return [line for line in on.terminal.lines if line]
+
+
 def test_on_a_terminal_a_run_is_shown_by_a_block_that_the_summary_replaces(argv, tmp_path):
     with OnTty(*argv) as on:
         on.until(is_live)
         block = [line for line in on.terminal.screen if line]
         told = read_status(tmp_path / "out")
         assert on.ends() == 0
-    assert [line.split()[0] for line in block if line[0] != " "][:2] == ["rows", "tokens"]
+    assert block[0] == INPUT
+    assert [line.split()[0] for line in block[1:] if line[0] != " "][:2] == ["rows", "tokens"]
     assert "rows/s" in block[-1]
     assert told.now is not None
     assert (told.now.tasks, told.now.phase) == (ROWS, "asking")
-    assert on.terminal.lines[:4] == ["", f"done: {ROWS} of {ROWS} ok", "", f"  rows      {ROWS} ok"]
+    assert said(on)[:3] == [INPUT, f"done: {ROWS} of {ROWS} ok", f"  rows      {ROWS} ok"]
     assert not has_block(on.terminal.lines)
     assert on.terminal.cursor_shown
     assert on.terminal.wraps
@@ -57,7 +63,8 @@ def test_ctrl_c_leaves_a_clean_screen_and_says_how_to_go_on(argv):
         on.until(is_live)
         on.type("\x03")
         assert on.ends() == Exit.INTERRUPT
-    assert on.terminal.lines[1].startswith("stopped by SIGINT; ")
+    assert said(on)[0] == INPUT
+    assert said(on)[1].startswith("stopped by SIGINT; ")
     assert on.terminal.lines[-1] == f"  next      {shlex.join(['batcher', *argv])}"[-len(on.terminal.lines[-1]) :]
     assert "^C" not in "".join(on.terminal.lines)
     assert not has_block(on.terminal.lines)
@@ -79,7 +86,8 @@ def test_a_summary_that_goes_elsewhere_leaves_word_and_no_colour_is_heard(argv, 
         on.until(is_live)
         assert on.ends() == 0
     assert "\x1b[32m" not in on.raw
-    assert on.terminal.lines[1].startswith("100 %  120 of 120 · ")
+    assert said(on)[0] == INPUT
+    assert said(on)[1].startswith("100 %  120 of 120 · ")
     assert not has_block(on.terminal.lines)
     assert "\x1b" not in (tmp_path / "summary").read_text()
 
