@@ -90,7 +90,7 @@ async def test_rows_with_a_problem_end_without_a_request(tmp_path):
 @given(data=st.data(), samples=st.integers(1, 4), rows=st.integers(1, 90), with_bad=st.booleans())
 def test_every_unfinished_task_comes_exactly_once(data, samples, rows, with_bad):
     """Whatever is done already, and whether all tasks are asked or a retry asks some of them."""
-    bad = {0, rows // 2} if with_bad else set()
+    bad = {0, rows // 2} if with_bad and rows > 2 else set()  # an input of which no row can be read is refused
     tasks = range(rows * samples)
     asked = data.draw(st.none() | st.frozensets(st.sampled_from(tasks), min_size=1))
     open_tasks = tasks if asked is None else sorted(asked)
