@@ -1,11 +1,22 @@
-"""What does the run directory say of itself to someone who finds it? A dataset card: a README that `datasets` reads."""
+"""What does the run directory say of itself to someone who finds it? A dataset card: a README that `datasets` reads.
+
+What others wrote (names, templates, a server's words) stands in code only, and in the front matter only where it cannot
+be anything but a plain word: see `markdown.py`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import orjson
+import pyarrow as pa
+
+from batcher.datasets.licences import front_matter
+from batcher.datasets.markdown import block, code
 from batcher.money.totals import Totals
+from batcher.records import Status
 
 _SIZES = (  # in the hub's own words
     (1_000, "n<1K"),
@@ -16,51 +27,86 @@ _SIZES = (  # in the hub's own words
     (100_000_000, "10M<n<100M"),
 )
 _LARGER = "100M<n<1B"
+_LONGEST_TYPE = 80
 
 COLUMNS: Mapping[str, str] = {
-    "task, ordinal, sample": "number of the task; position of the row in the input; which ask of the row",
+    "task": "number of the task: `ordinal` times the answers of a row, plus `sample`",
+    "ordinal": "position of the row in the input, from 0",
+    "sample": "which ask of the row, from 0",
     "id": "the input's own, else `row-<ordinal>`",
     "prompt": "what was asked, rendered",
     "status": "`ok`, `blocked`, `truncated`, `invalid` or `failed`",
     "response": "visible text of the first candidate",
-    "parsed, schema_valid": "the answer as JSON, when it satisfies the run's schema; whether it does",
-    "candidates, prompt_feedback": "the whole reply",
+    "parsed": "the answer as JSON, when it satisfies the run's schema",
+    "schema_valid": "whether it does",
+    "candidates": "all answers of the reply",
+    "prompt_feedback": "what the endpoint held against the prompt",
     "usage_metadata": "tokens as the endpoint counted them, of the attempt that answered",
-    "input_tokens, output_tokens": "billed, over all attempts",
-    "cost_usd, wasted_usd": "over all attempts; of which for answers nobody can use; null: unknown price",
+    "input_tokens": "billed, over all attempts",
+    "output_tokens": "billed, over all attempts, thinking included",
+    "cost_usd": "over all attempts; null: unknown price",
+    "wasted_usd": "of which for answers nobody can use",
     "finish_reason": "of the first candidate",
-    "error_kind, error_message": "why there is no answer",
-    "model, model_version": "asked; served",
-    "response_id, service_tier, created": "as the endpoint says",
+    "error_kind": "why there is no answer",
+    "error_message": "the same in words",
+    "model": "asked",
+    "model_version": "served",
+    "response_id": "as the endpoint says",
+    "service_tier": "as the endpoint says",
+    "created": "as the endpoint says, seconds since the epoch",
     "attempts": "HTTP requests",
-    "started_at, finished_at": "first request; outcome",
-    "latency_ms, first_byte_ms": "of the last attempt",
+    "started_at": "first request",
+    "latency_ms": "of the last attempt",
+    "first_byte_ms": "of the last attempt",
+    "finished_at": "when the outcome was known",
     "request_hash": "over everything that can change the answer",
     "labels": "of the job",
     "raw": "the reply's body",
 }
-"""Our columns of `data/`, in its order -> what they are."""
+"""Our columns of `data/` -> what they are."""
 
 
-def card(manifest: Mapping[str, Any], columns: Iterable[str], totals: Totals | None, verdict: str | None) -> str:
-    """Write the card of a run, as Markdown behind YAML front matter. It names no licence: that is the user's to state.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """What a run came to.
+
+    Attributes:
+        verdict: how it ended.
+        served: the model versions that answered; empty where nobody looked.
+    """
+
+    totals: Totals
+    verdict: str
+    served: tuple[str, ...] = ()
+
+
+def card(manifest: Mapping[str, Any], schema: pa.Schema, ended: Ended | None, *, licence: str | None) -> str:
+    """Write the card of a run, as Markdown behind YAML front matter.
 
     Args:
         manifest: what run.json says.
-        columns: names of all columns of `data/`.
-        totals: of the run; None while it is under way.
-        verdict: how it ended; None while it is under way.
+        schema: of `data/`.
+        ended: None while it is under way.
+        licence: as the user states it; there is no default.
     """
-    there = list(columns)
-    known = [(names, said) for names, said in COLUMNS.items() if names.split(", ")[0] in there]
-    ours = {name for names, _ in known for name in names.split(", ")}
-    users = ", ".join(_code(name) for name in there if name not in ours)
-    lines = [_front(manifest["tasks"]), f"# {manifest['job']['name']}", "", "| | |", "|---|---|"]
-    lines += [f"| {label} | {said} |" for label, said in _facts(manifest, totals, verdict)]
-    lines += ["", "| column | meaning |", "|---|---|"]
-    lines += [f"| {', '.join(map(_code, names.split(', ')))} | {said} |" for names, said in known]
-    lines += [f"| {users} | of the input, as given |"] if users else []
-    return "\n".join([*lines, "", _REST, ""])
+    lines = [
+        *_front(manifest, licence),
+        f"# {manifest['job']['name']}",
+        "",
+        _licence_line(licence),
+        "",
+        *_table(("", ""), [*_facts(manifest, ended)]),
+        *(_outcomes(ended.totals) if ended is not None else ()),
+        *_prompts(manifest["job"].get("prompt", {})),
+        *_sources(manifest),
+        *_loading(),
+        "## Columns",
+        "",
+        *_table(("column", "type", "meaning"), [*_columns(schema)]),
+        _REST,
+        "",
+    ]
+    return "\n".join(lines)
 
 
 _REST = (
@@ -69,46 +115,123 @@ _REST = (
 )
 
 
-def _front(rows: int) -> str:
-    size = next((name for most, name in _SIZES if rows < most), _LARGER)
-    return f"""---
-configs:
-- config_name: default
-  data_files:
-  - split: train
-    path: data/train-*.parquet
-size_categories:
-- {size}
-tags:
-- synthetic
----
-"""
+def _front(manifest: Mapping[str, Any], licence: str | None) -> Iterator[str]:
+    """The YAML: our own words, the job's name and the licence; the last two are plain ASCII without quotes."""
+    yield "---"
+    for name, value in front_matter(licence).items() if licence else ():
+        yield f'{name}: "{value}"'
+    yield f'pretty_name: "{manifest["job"]["name"]}"'
+    yield "size_categories:"
+    yield f"- {next((name for most, name in _SIZES if manifest['tasks'] < most), _LARGER)}"
+    yield from ("tags:", "- synthetic", "configs:")
+    for config, split in (("default", "data/train-*.parquet"), ("attempts", "attempts/attempts-*.parquet")):
+        yield f"- config_name: {config}"
+        yield from ("  default: true",) if config == "default" else ()
+        yield from ("  data_files:", "  - split: train", f"    path: {split}")
+    yield from ("---", "")
 
 
-def _facts(manifest: Mapping[str, Any], totals: Totals | None, verdict: str | None) -> list[tuple[str, str]]:
-    samples = manifest["samples"]
-    each = f", {samples:,} answers each" if samples > 1 else ""
-    facts = [
-        ("model", _code(manifest["job"]["model"].removeprefix("models/"))),
-        ("rows", f"{manifest['rows']:,}{each}"),
-        ("input", ", ".join(_code(source["name"]) for source in manifest["inputs"]) or "none"),
-        ("planned", manifest["created_at"]),
-        ("made by", f"batcher {manifest['versions']['batcher']}, run {_code(manifest['run_id'])}"),
-        ("state", _plain(verdict) if verdict else "under way; finished parts are in `data/`"),
+def _licence_line(licence: str | None) -> str:
+    if licence:
+        return f"Licence: {code(licence)}, as stated by whoever made this."
+    return (
+        "No licence is stated. Whoever publishes this states one: `[output] license` of the job, or `license` at the"
+        " top of this file."
+    )
+
+
+def _facts(manifest: Mapping[str, Any], ended: Ended | None) -> Iterator[tuple[str, str]]:
+    job, samples = manifest["job"], manifest["samples"]
+    yield "model", code(job["model"].removeprefix("models/"))
+    if ended is not None and ended.served:
+        yield "answered by", ", ".join(map(code, ended.served))
+    yield "rows", f"{manifest['rows']:,}{f', {samples:,} answers each' if samples > 1 else ''}"
+    yield "settings", _settings({**job.get("generation", {}), **job.get("request", {})})
+    yield "planned", manifest["created_at"]
+    yield "made by", f"batcher {manifest['versions']['batcher']}, run {code(manifest['run_id'])}"
+    yield "state", code(ended.verdict) if ended is not None else "under way; finished parts are in `data/`"
+    if ended is not None:
+        tokens = ended.totals.tokens
+        yield "tokens", f"{tokens.input:,} in, {tokens.output:,} out"
+        yield "cost", _cost(ended.totals)
+
+
+def _settings(generation: Mapping[str, Any]) -> str:
+    said = [code(f"{name} = {_json(value)}") for name, value in generation.items() if value is not None]
+    return ", ".join(said) or "the endpoint's own"
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value, default=str).decode()
+
+
+def _cost(totals: Totals) -> str:
+    cost = f"{totals.cost_usd:f}"
+    exact = cost.rstrip("0").rstrip(".") if "." in cost else cost
+    return f"{'at least ' if totals.unpriced else ''}${exact or '0'}"
+
+
+def _outcomes(totals: Totals) -> Iterator[str]:
+    """How many rows ended how; `ok` always, so that the share of the others can be read."""
+    counts = {status: totals.by_status.get(status, 0) for status in Status}
+    rows = [
+        (f"`{status}`", f"{count:,}", f"{100 * count / totals.done:.2f} %" if totals.done else "")
+        for status, count in counts.items()
+        if count or status is Status.OK
     ]
-    if totals is not None:
-        tokens = totals.tokens
-        facts.append(("tokens", f"{tokens.input:,} in, {tokens.output:,} out"))
-        cost = f"{totals.cost_usd:f}"
-        exact = cost.rstrip("0").rstrip(".") if "." in cost else cost
-        facts.append(("cost", f"{'at least ' if totals.unpriced else ''}${exact or '0'}"))
-    return facts
+    yield from ("## Outcomes", "", *_table(("status", "rows", "share"), rows))
 
 
-def _code(text: str) -> str:
-    """A name as code, whatever is in it; a table cell must stay one."""
-    return f"`{_plain(text).replace('`', chr(39))}`"
+def _prompts(prompt: Mapping[str, Any]) -> Iterator[str]:
+    for name, title in (("template", "Template of the prompt"), ("system", "System instruction")):
+        if prompt.get(name):
+            yield from (f"## {title}", "", block(prompt[name]), "")
 
 
-def _plain(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+def _sources(manifest: Mapping[str, Any]) -> Iterator[str]:
+    rows = [
+        (code(source["name"]), f"{source.get('size', 0):,}", code(source.get("sha256") or "not taken"))
+        for source in manifest["inputs"]
+    ]
+    if rows:
+        yield from ("## Input", "", *_table(("file", "bytes", "SHA-256"), rows))
+
+
+def _loading() -> tuple[str, ...]:
+    return (
+        "## How to load it",
+        "",
+        "In this folder:",
+        "",
+        "```python",
+        "from datasets import load_dataset",
+        "",
+        'rows = load_dataset(".", split="train")',
+        'requests = load_dataset(".", "attempts", split="train")',
+        "```",
+        "",
+        "```python",
+        "import pandas as pd",
+        "",
+        'rows = pd.read_parquet("data")',
+        "```",
+        "",
+        "```python",
+        "import duckdb",
+        "",
+        "duckdb.sql(\"select status, count(*), sum(cost_usd) from 'data/*.parquet' group by all\").show()",
+        "```",
+        "",
+    )
+
+
+def _columns(schema: pa.Schema) -> Iterator[tuple[str, str, str]]:
+    for field in schema:
+        kind = code(str(field.type), longest=_LONGEST_TYPE)
+        yield code(field.name), kind, COLUMNS.get(field.name, "of the input, as given")
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    for cells in (head, ("---",) * len(head), *rows):
+        yield f"| {' | '.join(cells)} |"
+    yield ""

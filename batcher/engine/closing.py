@@ -7,7 +7,8 @@ import datetime as dt
 import shlex
 from collections.abc import Iterator, Mapping
 
-from batcher.datasets.card import card
+from batcher.datasets.card import Ended, card
+from batcher.datasets.served import versions_served
 from batcher.engine.halt import Halt
 from batcher.engine.latency import quantile_ms
 from batcher.engine.plan import Plan
@@ -81,6 +82,8 @@ async def close_run(  # noqa: PLR0913
     try:
         if tally.sent or tally.finished or not plan.rundir.success.exists():
             _record(plan, summary, finished=finished, failpoints=failpoints)
+        elif plan.job.output.license != plan.manifest["job"]["output"].get("license"):
+            _write_card(plan, summary, finished=finished)  # stated after the fact
         if finished:
             remove(plan.rundir.status)
         else:
@@ -96,10 +99,16 @@ async def close_run(  # noqa: PLR0913
 
 def _record(plan: Plan, summary: Summary, *, finished: bool, failpoints: FailPoints) -> None:
     plan.rundir.write_manifest({**plan.manifest, "summary": _as_json(summary)})
-    plan.rundir.write_card(card(plan.manifest, plan.schema.names, summary.totals, summary.verdict))
+    _write_card(plan, summary, finished=finished)
     if finished:
         failpoints.hit("before-success")
         plan.rundir.mark_success()
+
+
+def _write_card(plan: Plan, summary: Summary, *, finished: bool) -> None:
+    served = versions_served(plan.rundir.parts()) if finished else ()  # whoever stops a run does not wait for it
+    ended = Ended(totals=summary.totals, verdict=summary.verdict, served=served)
+    plan.rundir.write_card(card(plan.manifest, plan.schema, ended, licence=plan.job.output.license))
 
 
 async def _totals(plan: Plan, session: Session, tally: Tally, halt: Halt, journal: Journal) -> Totals:

@@ -26,7 +26,7 @@ from batcher.rows.planning import plan_rows
 from batcher.rows.readers import find_inputs
 from batcher.rows.renamed import check_named
 from batcher.store.bills import Terms
-from batcher.store.disk import sync_folder
+from batcher.store.disk import sha256_of, sync_folder
 from batcher.store.failpoints import FailPoints
 from batcher.store.parts import write_anchor
 from batcher.store.rundir import RunDir
@@ -186,7 +186,7 @@ def _new_plan(  # noqa: PLR0913
         stale.unlink()
     save_index(index, rundir.index)
     rates.write(rundir.prices)
-    rundir.write_card(card(manifest, plan.schema.names, None, None))
+    rundir.write_card(card(manifest, plan.schema, None, licence=job.output.license))
     write_anchor(rundir, plan.schema, plan.blocks, plan.terms.run_id)
     rundir.journal.touch()  # before the manifest: where that is and the journal is not, the state is gone
     sync_folder(rundir.state)
@@ -236,7 +236,13 @@ def _manifest(job: Job, index: Index, now: dt.datetime, limit: int | None) -> di
         "job": job.model_dump(mode="json", exclude_none=True),
         "fingerprint": {"sha": mark.sha, "facts": dict(mark.facts)},
         "inputs": [
-            {"name": file.name, "path": str(file.source), "size": file.size, "mtime_ns": file.mtime_ns}
+            {
+                "name": file.name,
+                "path": str(file.source),
+                "size": file.size,
+                "mtime_ns": file.mtime_ns,
+                "sha256": None if limit is not None else sha256_of(file.source),  # a preview reads the first rows only
+            }
             for file in index.files
         ],
         "shape": index.shape.kind,

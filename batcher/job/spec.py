@@ -231,6 +231,9 @@ with warnings.catch_warnings():
         """How it is sent: `response_json_schema` (dialect `google` unless set), `response_schema`, the OpenAPI subset
         (dialect `flat` unless set), or `none`: the prompt has to ask for JSON, and a code fence around it is taken
         off."""
+        license: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 .+_-]{0,99}$")] | None = None
+        """The licence of the output, for its dataset card: an identifier of the hub such as `cc-by-4.0`, or a name of
+        your own. There is no default: it is yours to state."""
 
 
 class Run(_Section):

@@ -26,6 +26,19 @@ def digest_of(path: Path) -> str:
         raise StorageError(f"{path}: {error.strerror}") from error
 
 
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a whole file, hex: what people compare (`sha256sum`).
+
+    Raises:
+        StorageError: it is not there or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}") from error
+
+
 def sync_file(path: Path) -> None:
     """Force a file's bytes to the disk; of a folder, its names."""
     handle = os.open(path, os.O_RDONLY)

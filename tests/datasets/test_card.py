@@ -1,18 +1,51 @@
 import importlib.metadata
+import re
 from decimal import Decimal
 
+import huggingface_hub
 import pyarrow as pa
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
-from batcher.datasets.card import COLUMNS, card
+from batcher.datasets.card import COLUMNS, Ended, card
+from batcher.datasets.licences import KNOWN
 from batcher.money.totals import Tokens, Totals
 from batcher.records import Status
 from batcher.store.schemas import data_schema
+from tests.builders import a_job
 
-TOTALS = Totals(by_status={Status.OK: 164}, tokens=Tokens(input=48_211, output=12_004))
+TOTALS = Totals(by_status={Status.OK: 160, Status.FAILED: 4}, tokens=Tokens(input=48_211, output=12_004))
+HOSTILE = st.one_of(
+    st.text(max_size=30),
+    st.sampled_from(
+        [
+            "---\nlicense: mit\n---",
+            "a | b",
+            "`x` ``` ~~~",
+            "<script>alert(1)</script>",
+            "![x](http://evil/pixel)",
+            "[x](javascript:1)",
+            "http://evil",
+            "a\\|b \\",
+            "\u202e\x1b[31m\x00\x85\u2028",
+            "# Head\n\n- item",
+        ]
+    ),
+)
+# What the hub's own schema says of the fields that we write (huggingface/hub-docs, datasetcard.md, and the classes of
+# huggingface_hub.repocard_data): the check itself is a POST to the network.
+FIELDS = {
+    "license": str,
+    "license_name": str,
+    "pretty_name": str,
+    "size_categories": list,
+    "tags": list,
+    "configs": list,
+}
+SIZES = {"n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B"}
 
 
 def manifest(**given):
@@ -21,7 +54,7 @@ def manifest(**given):
         "created_at": "2026-01-01T00:00:00+00:00",
         "versions": {"batcher": importlib.metadata.version("batcher-gemini")},
         "job": {"name": "he", "model": "models/gemini-2.5-flash"},
-        "inputs": [{"name": "human-eval.jsonl"}],
+        "inputs": [{"name": "human-eval.jsonl", "size": 44_877, "sha256": "b796127e635a"}],
         "rows": 164,
         "samples": 1,
         "tasks": 164,
@@ -29,12 +62,16 @@ def manifest(**given):
     return defaults | given
 
 
-def names(user=(), *, raw=False, parsed=False):
-    return data_schema([pa.field(name, pa.string()) for name in user], raw=raw, parsed=parsed).names
+def a_schema(user=(), *, raw=False, parsed=False):
+    return data_schema([pa.field(name, pa.large_string()) for name in user], raw=raw, parsed=parsed)
 
 
-def written(of=None, columns=None, totals=TOTALS, verdict="done: 164 of 164 ok"):
-    return card(of or manifest(), names() if columns is None else columns, totals, verdict)
+def ended(totals=TOTALS, verdict="done: 160 of 164 ok, 4 failed", served=("gemini-2.5-flash-001",)):
+    return Ended(totals=totals, verdict=verdict, served=served)
+
+
+def written(of=None, schema=None, end=None, licence=None):
+    return card(of or manifest(), schema or a_schema(), end or ended(), licence=licence)
 
 
 def front(text):
@@ -42,21 +79,75 @@ def front(text):
     return yaml.safe_load(matter), rest
 
 
-def cells(text):
-    """The cells of every table row, split as Markdown splits them."""
-    rows = [line for line in text.splitlines() if line.startswith("|")]
-    return [row.replace("\\|", "").strip("|").split("|") for row in rows]
+def rows(text):
+    """The rows of all tables, as a Markdown reader finds them: the text of each cell."""
+    tokens = MarkdownIt("gfm-like", {"linkify": False}).enable("table").parse(front(text)[1])
+    found, row = [], None
+    for token in tokens:
+        if token.type == "tr_open":
+            row = []
+        elif token.type == "inline" and row is not None:
+            row.append("".join(child.content for child in token.children))
+        elif token.type == "tr_close":
+            found.append(row)
+            row = None
+    return found
 
 
 def test_the_front_matter_says_where_the_rows_are_and_no_licence():
     matter, _ = front(written())
     assert matter == {
+        "pretty_name": "he",
         "configs": [
-            {"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*.parquet"}]},
+            {
+                "config_name": "default",
+                "default": True,
+                "data_files": [{"split": "train", "path": "data/train-*.parquet"}],
+            },
+            {
+                "config_name": "attempts",
+                "data_files": [{"split": "train", "path": "attempts/attempts-*.parquet"}],
+            },
         ],
         "size_categories": ["n<1K"],
         "tags": ["synthetic"],
     }
+    assert "No licence is stated." in written()
+
+
+@pytest.mark.parametrize("licence", ["cc-by-4.0", "Apache-2.0", "openrail++", "My Own 1.0", "1.0", "other"])
+def test_a_licence_is_what_the_user_states(licence):
+    a_job(output__license=licence)  # the job takes it
+    matter, rest = front(written(licence=licence))
+    known = licence.lower() in KNOWN
+    assert matter["license"] == (licence.lower() if known else "other")
+    assert matter.get("license_name") == (None if known else licence)
+    assert f"Licence: `{licence}`, as stated by whoever made this." in rest
+
+
+@pytest.mark.parametrize("licence", ["", 'mit"\ntags: [x]', "mit\n", "é", " mit", "a: b", "[mit]", "x" * 200])
+def test_what_could_be_more_than_a_name_is_no_licence(licence):
+    with pytest.raises(ValueError, match="license"):
+        a_job(output__license=licence)
+
+
+@pytest.mark.parametrize("licence", [None, "mit", "My Own"])
+def test_the_hubs_own_reader_takes_it(licence, tmp_path):
+    (tmp_path / "README.md").write_text(written(licence=licence), "utf-8")
+    found = huggingface_hub.DatasetCard.load(tmp_path / "README.md")
+    assert found.data.tags == ["synthetic"]
+    assert found.data.pretty_name == "he"
+    assert found.data.license == {None: None, "mit": "mit", "My Own": "other"}[licence]
+    assert huggingface_hub.DatasetCardData(**found.data.to_dict()).to_dict() == found.data.to_dict()
+    for name, value in found.data.to_dict().items():
+        assert isinstance(value, FIELDS[name]), name
+    assert set(found.data.size_categories) <= SIZES
+    assert found.text.startswith("\n# he\n") or found.text.startswith("# he\n")
+
+
+@pytest.mark.parametrize("name", ["yes", "1e5", "1.0", "null", "2026-01-01"])
+def test_a_name_stays_text(name):
+    assert front(written(manifest(job={"name": name, "model": "m"})))[0]["pretty_name"] == name
 
 
 @pytest.mark.parametrize(
@@ -69,49 +160,89 @@ def test_how_big_it_is(tasks, size):
 
 @pytest.mark.parametrize("parsed", [False, True])
 @pytest.mark.parametrize("raw", [False, True])
-def test_every_column_of_ours_is_explained_once_and_in_its_order(raw, parsed):
-    columns = names(raw=raw, parsed=parsed)
-    explained = [name for row in COLUMNS for name in row.split(", ")]
-    assert set(columns) <= set(explained)
-    assert len(explained) == len(set(explained))
-    missing = (set() if raw else {"raw"}) | (set() if parsed else {"parsed", "schema_valid"})
-    assert set(explained) - set(columns) == missing
-    assert ("`raw`" in written(columns=columns)) is raw
-    assert ("`parsed`, `schema_valid`" in written(columns=columns)) is parsed
-
-
-def test_the_columns_of_the_input_are_named():
-    assert "| `question`, `expected` | of the input, as given |" in written(columns=names(["question", "expected"]))
-    assert "of the input, as given" not in written()
+def test_every_column_that_is_there_is_explained_in_its_order(raw, parsed):
+    schema = a_schema(["question"], raw=raw, parsed=parsed)
+    told = rows(written(schema=schema))[-len(schema) :]
+    assert [(name, kind) for name, kind, _ in told] == [
+        (field.name, " ".join(str(field.type).split())[:80]) if len(str(field.type)) <= 80 else (field.name, kind)
+        for field, (_, kind, _) in zip(schema, told, strict=True)
+    ]
+    assert {name: said for name, _, said in told}["question"] == "of the input, as given"
+    assert set(schema.names) - {"question"} <= set(COLUMNS)
 
 
 def test_a_run_under_way_says_so_and_names_no_cost():
-    text = written(totals=None, verdict=None)
-    assert "| state | under way; finished parts are in `data/` |" in text
-    assert "cost |" not in text
+    text = card(manifest(), a_schema(), None, licence=None)
+    assert ["state", "under way; finished parts are in data/"] in rows(text)
+    assert not {"cost", "tokens", "answered by", "ok"} & {row[0] for row in rows(text)}
 
 
 def test_a_finished_one_says_what_it_took():
     text = written()
-    for line in (
-        "| model | `gemini-2.5-flash` |",
-        "| rows | 164 |",
-        "| input | `human-eval.jsonl` |",
-        "| state | done: 164 of 164 ok |",
-        "| tokens | 48,211 in, 12,004 out |",
+    for row in (
+        ["model", "gemini-2.5-flash"],
+        ["answered by", "gemini-2.5-flash-001"],
+        ["rows", "164"],
+        ["settings", "the endpoint's own"],
+        ["state", "done: 160 of 164 ok, 4 failed"],
+        ["tokens", "48,211 in, 12,004 out"],
+        ["ok", "160", "97.56 %"],
+        ["failed", "4", "2.44 %"],
+        ["human-eval.jsonl", "44,877", "b796127e635a"],
     ):
-        assert line in text.splitlines()
-    assert "| rows | 164, 3 answers each |" in written(manifest(samples=3))
-    assert "| cost | at least $0 |" in written(totals=TOTALS + Totals(unpriced=1))
-    assert "| cost | $10.025 |" in written(totals=Totals(cost_usd=Decimal("10.025000000000000")))
-    assert "| cost | $10 |" in written(totals=Totals(cost_usd=Decimal("10.000")))
+        assert row in rows(text), row
+    assert ["rows", "164, 3 answers each"] in rows(written(manifest(samples=3)))
 
 
-@given(name=st.text(min_size=1, max_size=30), model=st.text(min_size=1, max_size=30), verdict=st.text(max_size=50))
-def test_no_name_breaks_a_table_or_the_front_matter(name, model, verdict):
-    """A column, a model and a server's message are others' words."""
-    of = manifest(job={"name": "x", "model": model}, inputs=[{"name": name}])
-    text = written(of, [*names(), name], verdict=verdict)
-    matter, rest = front(text)
-    assert matter["tags"] == ["synthetic"]
-    assert {len(row) for row in cells(rest)} == {2}
+@pytest.mark.parametrize(
+    ("totals", "said"),
+    [
+        (TOTALS + Totals(unpriced=1), "at least $0"),
+        (Totals(cost_usd=Decimal("10.025000000000000")), "$10.025"),
+        (Totals(cost_usd=Decimal("10.000")), "$10"),
+    ],
+)
+def test_what_it_cost(totals, said):
+    assert ["cost", said] in rows(written(end=ended(totals)))
+
+
+def test_settings_and_prompts_are_told():
+    job = {
+        "name": "x",
+        "model": "m",
+        "generation": {"temperature": 0.5, "stop_sequences": ["|", "`"], "response_schema": None},
+        "request": {"send_labels": False},
+        "prompt": {"template": "Q: {{ q }}\n```\ncode", "system": "Be *brief*."},
+    }
+    text = written(manifest(job=job))
+    assert ["settings", 'temperature = 0.5, stop_sequences = ["|","\'"], send_labels = false'] in rows(text)
+    fences = [token.content for token in MarkdownIt().parse(front(text)[1]) if token.type == "fence"]
+    assert "Q: {{ q }}\n```\ncode\n" in fences
+    assert "Be *brief*.\n" in fences
+
+
+@given(name=HOSTILE, model=HOSTILE, verdict=HOSTILE, template=HOSTILE, served=HOSTILE)
+@example(name="---", model="a|b", verdict="`", template="```\n---\nlicense: mit\n---\n# x", served="<b>")
+def test_nothing_that_others_wrote_is_read_as_markdown_html_or_yaml(name, model, verdict, template, served):
+    job = {"name": "x", "model": model, "prompt": {"template": template, "system": template}}
+    of = manifest(job=job, inputs=[{"name": name, "size": 1, "sha256": None}])
+    text = written(of, a_schema([name or "-"]), ended(verdict=verdict, served=(served,)))
+    plain = written(
+        manifest(job={**job, "model": "m", "prompt": {"template": template and "t", "system": template and "s"}}),
+        a_schema(["q"]),
+        ended(verdict="v", served=("s",)),
+    )
+    assert front(text)[0] == front(plain)[0]
+    assert skeleton(text) == skeleton(plain)
+    assert yaml.safe_load(huggingface_hub.DatasetCard(text).data.to_yaml())["tags"] == ["synthetic"]
+
+
+def skeleton(text):
+    """The structure that a Markdown reader sees: no text, but what kind of thing stands where; code is one thing."""
+    tokens = MarkdownIt("gfm-like", {"html": True, "linkify": False}).enable("table").parse(front(text)[1])
+    return [(token.type, [child.type for child in token.children or () if child.type != "text"]) for token in tokens]
+
+
+def test_the_same_text_twice_is_the_same_card():
+    assert written() == written()
+    assert re.search(r"\n\n\n", written()) is None
