@@ -30,6 +30,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "status": ("batcher.cli.look:status", "How far a run is."),
     "show": ("batcher.cli.look:show", "The last prompts and answers of a run."),
     "retry": ("batcher.cli.run:retry", "Ask again what did not end well."),
+    "export": ("batcher.cli.export:export", "A run in somebody else's format."),
     "schema": ("batcher.cli.job:schema", "The JSON Schema of a job file, for editors."),
     "emulate": ("batcher.cli.emulate:emulate", "Gemini on localhost."),
 }

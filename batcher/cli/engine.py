@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Protocol, cast
 import click
 
 from batcher.cli.say import TYPED
+from batcher.datasets.order import Exported, Format, Order
 from batcher.engine.inspection import Inspection
 from batcher.engine.progress import Snapshot, Summary
 from batcher.job.key import Secret
@@ -61,6 +62,14 @@ class Engine(Protocol):
 
     def last(self, out: Path, n: int, *, failed: bool) -> Sequence[Mapping[str, Any]]:
         """Read the last rows of a run, newest last; with `failed`, of those that did not end well."""
+        ...
+
+    def export(self, out: Path, order: Order, *, stdout: BinaryIO, progress: Callable[[int, int], None]) -> Exported:
+        """Write the rows of a run in somebody else's format."""
+        ...
+
+    def export_job(self, job: Job, order: Order, *, stdout: BinaryIO, progress: Callable[[int, int], None]) -> Exported:
+        """Write the requests of a job that was never run."""
         ...
 
 
@@ -112,6 +121,20 @@ class LocalEngine:
         from batcher.engine.status import read_last  # noqa: PLC0415
 
         return read_last(out, n, failed=failed)
+
+    def export(self, out: Path, order: Order, *, stdout: BinaryIO, progress: Callable[[int, int], None]) -> Exported:
+        """See `Engine.export`."""
+        from batcher.engine.batch import export_requests  # noqa: PLC0415
+        from batcher.engine.export import export_rows  # noqa: PLC0415
+
+        write = export_requests if order.to is Format.GEMINI_BATCH else export_rows
+        return write(out, order, stdout=stdout, progress=progress)
+
+    def export_job(self, job: Job, order: Order, *, stdout: BinaryIO, progress: Callable[[int, int], None]) -> Exported:
+        """See `Engine.export_job`."""
+        from batcher.engine.batch import export_job  # noqa: PLC0415
+
+        return export_job(job, order, stdout=stdout, progress=progress)
 
 
 def _typed() -> str:

@@ -288,3 +288,13 @@ def read_statuses(connection: sqlite3.Connection) -> dict[Status, int]:
         status = unpack_outcome(task, record).status
         statuses[status] = statuses.get(status, 0) + 1
     return statuses
+
+
+def read_endings(first: int, stop: int) -> Callable[[sqlite3.Connection], dict[int, Status]]:
+    """How each finished task of a range ended."""
+
+    def work(connection: sqlite3.Connection) -> dict[int, Status]:
+        rows = connection.execute("select task, record from done where task >= ? and task < ?", (first, stop))
+        return {task: unpack_outcome(task, record).status for task, record in rows}
+
+    return work

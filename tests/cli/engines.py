@@ -1,11 +1,12 @@
 """An engine that asks nobody: it remembers what it was called with and answers what it was told."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from batcher.cli.engine import Watch
+from batcher.datasets.order import Exported, Order
 from batcher.engine.progress import Snapshot, Summary
 from batcher.job.key import Secret
 from batcher.job.spec import Job
@@ -21,6 +22,7 @@ class FakeEngine:
     known_job: Job | None = None
     seen: Any = None
     rows: Sequence[Mapping[str, Any]] = ()
+    exported: Exported | None = None
     called: dict[str, Any] = field(default_factory=dict)
 
     def run(self, job: Job, *, key: Secret, out: Path, limit: int | None, watch: Watch) -> Summary:
@@ -40,6 +42,19 @@ class FakeEngine:
 
     def last(self, out: Path, n: int, *, failed: bool) -> Sequence[Mapping[str, Any]]:
         return [row for row in self.rows if not failed or row["status"] != "ok"][-n:]
+
+    def export(self, out: Path, order: Order, *, stdout: BinaryIO, progress: Callable[[int, int], None]) -> Exported:
+        return self._exported({"out": out, "order": order})
+
+    def export_job(self, job: Job, order: Order, *, stdout: BinaryIO, progress: Callable[[int, int], None]) -> Exported:
+        return self._exported({"job": job, "order": order})
+
+    def _exported(self, called: dict[str, Any]) -> Exported:
+        if self.error is not None:
+            raise self.error
+        self.called = called
+        assert self.exported is not None
+        return self.exported
 
     def _go(self, watch: Watch) -> Summary:
         if self.error is not None:

@@ -1,0 +1,180 @@
+"""How does a run leave its directory in somebody else's format? Part by part, in input order, in bounded memory."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batcher.datasets.checks import check_order
+from batcher.datasets.messages import RebuiltTurns, StoredTurns, Turns
+from batcher.datasets.order import Exported, Format, Order
+from batcher.datasets.outfile import ChatFile, CsvFile
+from batcher.datasets.selection import Selection, read_rows
+from batcher.engine.asked import Requests
+from batcher.engine.plan import read_plan, state_of
+from batcher.errors import BatcherError, PlanChanged, StorageError
+from batcher.job.spec import InputShape, Job
+from batcher.prompts.template import Template
+from batcher.records import Problem, Row
+from batcher.store.rundir import RunDir, lock_owner
+from batcher.store.target import written
+
+Progress = Callable[[int, int], None]
+"""Told the rows so far and the rows there are."""
+
+_STORED_WHOLE = frozenset({str(InputShape.PROMPT), str(InputShape.TABLE)})
+"""Shapes of which `data/` keeps all that was asked but the system instruction: one text."""
+_OPENAI_LEAST = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A run directory that is only read.
+
+    Attributes:
+        parts: (number of the block, its part) of those that are sealed, in order.
+    """
+
+    rundir: RunDir
+    manifest: Mapping[str, Any]
+    job: Job
+    parts: tuple[tuple[int, Path], ...]
+    schema: pa.Schema
+
+    @property
+    def tasks(self) -> int:
+        """Rows times samples."""
+        return int(self.manifest["tasks"])
+
+    @property
+    def running(self) -> bool:
+        """Whether a process owns it now."""
+        return lock_owner(self.rundir.lock) is not None
+
+
+def open_run(out: Path) -> Run:
+    """Look into a run directory, running or not.
+
+    Raises:
+        PlanChanged: the folder is no run.
+        StorageError: it is damaged.
+    """
+    manifest = RunDir.at(out).read_manifest()
+    if manifest is None:
+        raise PlanChanged(f"{out}: not a run directory (it has no run.json)", hint="batcher run JOB.toml -o OUT")
+    job = Job.model_validate(manifest["job"])
+    rundir = RunDir.at(out, state_of(job))
+    blocks = int(manifest["blocks"])
+    anchor = rundir.part(0, blocks)
+    try:
+        schema = pq.read_schema(anchor)
+    except (OSError, pa.ArrowException) as error:
+        raise StorageError(f"{anchor}: not a whole part of a run: {error}") from error
+    named = ((no, rundir.part(no, blocks)) for no in range(1, blocks + 1))
+    parts = tuple((no, part) for no, part in named if part.exists())
+    return Run(rundir=rundir, manifest=manifest, job=job, parts=parts, schema=schema.remove_metadata())
+
+
+def export_rows(out: Path, order: Order, *, stdout: BinaryIO, progress: Progress) -> Exported:
+    """Export the finished rows of a run; blocks until it is done.
+
+    Args:
+        out: the run directory; a process may be at work in it.
+        order: what is wanted; every format but `gemini-batch`.
+        stdout: written to where the order has no target.
+        progress: told now and then how far it is.
+
+    Raises:
+        UserError: the order cannot be done, or its target is there already; nothing was written.
+        StorageError: a part is damaged, or the disk refuses.
+    """
+    run = open_run(out)
+    check_order(order, schema=run.schema, forbidden=(run.rundir.data, run.rundir.attempts))
+    running = run.running
+    selection = Selection(order.wanted, order.where)
+    requests, turns = _turns(run) if order.to is not Format.CSV else (None, None)
+    with opened(order, stdout) as sink:
+        if turns is None:
+            file: CsvFile | ChatFile = CsvFile(order, sink, run.schema, selection)
+        else:
+            file = ChatFile(order, sink, run.schema, selection, turns)
+        for no, part in run.parts:
+            if requests is not None:
+                file.take(requests.rows(requests.index.blocks[no - 1]))
+            for batch in read_rows(part, file.columns):
+                file.add(batch)
+            progress(selection.seen, run.tasks)
+        file.close()
+    notes = [*file.notes(), *_fewer_than_openai_takes(order, selection)]
+    return exported(order, selection, tasks=run.tasks, running=running, notes=notes)
+
+
+@contextlib.contextmanager
+def opened(order: Order, stdout: BinaryIO) -> Iterator[BinaryIO]:
+    """Give what is written to: the target, whole or not at all, or standard output."""
+    if order.target is None:
+        yield stdout
+        stdout.flush()
+        return
+    with written(order.target, force=order.force) as sink:
+        yield sink
+
+
+def exported(order: Order, selection: Selection, *, tasks: int, running: bool, notes: list[str]) -> Exported:
+    """Sum up an export that is done."""
+    target = order.target
+    return Exported(
+        to=order.to,
+        target="-" if target is None else str(target),
+        written=selection.written,
+        tasks=tasks,
+        left_out=selection.left_out,
+        open=tasks - selection.seen,
+        running=running,
+        size_bytes=target.stat().st_size if target is not None and target.is_file() else None,
+        notes=tuple(notes),
+    )
+
+
+def _turns(run: Run) -> tuple[Requests | None, Turns]:
+    """Say where the turns before the answers come from: `data/` where it has them all, else the input."""
+    system, varies = _system(run.job)
+    stored = StoredTurns(system)
+    whole = run.manifest["shape"] in _STORED_WHOLE
+    if whole and not varies and run.job.output.store_prompt:
+        return None, stored
+    rebuilt = RebuiltTurns(stored, lacks=_lacks(whole=whole, varies=varies))
+    try:
+        return Requests.of_plan(read_plan(run.job, run.rundir, run.manifest)), rebuilt
+    except BatcherError as error:
+        rebuilt.without(error.message)
+        return None, rebuilt
+
+
+def _lacks(*, whole: bool, varies: bool) -> str:
+    lost = "" if whole else "only the text of the last user turn is left"
+    system = "the system instruction of each row is lost" if varies else ""
+    return "; ".join(filter(None, (lost, system))) or "only stored prompts are left"
+
+
+def _system(job: Job) -> tuple[str | None, bool]:
+    """Give the system instruction that all rows share, and whether each row has one of its own instead."""
+    if job.prompt.system is None:
+        return None, False
+    template = Template(job.prompt.system, setting="[prompt] system", columns=(), where="run.json")
+    if template.columns:
+        return None, True
+    text = template.render(Row(ordinal=0, id="", values={}, where="[prompt] system"))
+    return (None, True) if isinstance(text, Problem) else (text, False)
+
+
+def _fewer_than_openai_takes(order: Order, selection: Selection) -> list[str]:
+    if order.to is not Format.OPENAI_SFT or selection.written >= _OPENAI_LEAST:
+        return []
+    return [f"OpenAI asks for at least {_OPENAI_LEAST} examples"]

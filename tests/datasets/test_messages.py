@@ -1,0 +1,156 @@
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batcher.datasets.messages import Answered, Asked, Gap, RebuiltTurns, StoredTurns, conversation, turns_of
+from batcher.errors import PlanChanged
+from batcher.gemini.canonical import canonical
+from batcher.gemini.request import encode
+from batcher.job.spec import Dialect
+from batcher.records import Problem
+from tests.builders import a_request
+
+HASH = b"0123456789abcdef"
+
+
+def content(role, *parts):
+    made = {"parts": [{"text": part} if isinstance(part, str) else part for part in parts]}
+    return made if role is None else {"role": role, **made}
+
+
+def said(*turns):
+    return [{"role": role, "content": text} for role, text in turns]
+
+
+def answered(ordinal=0, prompt="And 2 + 2?", response="4", request_hash=HASH):
+    return Answered(ordinal, prompt, response, request_hash)
+
+
+THREE_TURNS = {
+    "contents": [content("user", "What is 1 + 1?"), content("model", "2"), content("user", "And 2 + 2?")],
+    "system_instruction": content(None, "You are ", "a calculator."),
+}
+THREE_TURNS_SAID = said(
+    ("system", "You are a calculator."), ("user", "What is 1 + 1?"), ("assistant", "2"), ("user", "And 2 + 2?")
+)
+
+
+def test_all_turns_are_kept():
+    assert turns_of(THREE_TURNS) == THREE_TURNS_SAID
+
+
+def test_a_turn_without_a_role_is_the_users():
+    assert turns_of({"contents": [content(None, "Hi")]}) == said(("user", "Hi"))
+
+
+def test_thoughts_are_left_out():
+    thought = {"text": "hm", "thought": True}
+    request = {"contents": [content("model", thought, {"text": "2", "thought_signature": "x"}), content("user", "So?")]}
+    assert turns_of(request) == said(("assistant", "2"), ("user", "So?"))
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        content("user", "What is this?", {"inline_data": {"mime_type": "image/png", "data": "aGk="}}),
+        content("model", {"function_call": {"name": "add", "args": {}}}),
+        content("function", "4"),
+        content("system", "late"),
+    ],
+)
+def test_what_is_more_than_text_is_a_gap(turn):
+    assert turns_of({"contents": [content("user", "Hi"), turn]}) is Gap.NO_TEXT
+
+
+@pytest.mark.parametrize("response", [None, "", " \n"])
+def test_no_answer_is_no_example(response):
+    assert conversation(StoredTurns(None), answered(response=response)) is Gap.NO_ANSWER
+
+
+def test_what_is_stored():
+    row = answered(prompt="Hi")
+    assert conversation(StoredTurns(None), row) == said(("user", "Hi"), ("assistant", "4"))
+    assert conversation(StoredTurns("Be brief."), row) == said(
+        ("system", "Be brief."), ("user", "Hi"), ("assistant", "4")
+    )
+    assert conversation(StoredTurns(None), answered(prompt=None)) is Gap.NO_PROMPT
+    assert StoredTurns("x").notes() == []
+
+
+def requests(*rows, dialect=Dialect.GOOGLE):
+    """Each row: (ordinal, request, hash)."""
+    return iter(
+        [
+            Asked(
+                ordinal,
+                f"row-{ordinal}",
+                a_request("And 2 + 2?", body=encode(request, dialect=dialect, model="m"), request_hash=request_hash),
+            )
+            for ordinal, request, request_hash in rows
+        ]
+    )
+
+
+def rebuilt(asked, system=None):
+    source = RebuiltTurns(StoredTurns(system), lacks="only the text of the last user turn is left")
+    source.take(asked)
+    return source
+
+
+@pytest.mark.parametrize("dialect", list(Dialect))
+def test_turns_come_back_from_the_request_in_either_dialect(dialect):
+    source = rebuilt(requests((0, canonical(THREE_TURNS), HASH), dialect=dialect))
+    assert source.turns(answered()) == THREE_TURNS_SAID
+    assert source.notes() == []
+
+
+@given(gaps=st.lists(st.integers(1, 3), min_size=1, max_size=6), samples=st.integers(1, 3))
+def test_rows_find_their_own_request_whatever_is_skipped(gaps, samples):
+    ordinals = [sum(gaps[: n + 1]) for n in range(len(gaps))]
+    one = [(n, {"contents": [content("user", f"turn {n}")]}, HASH) for n in range(ordinals[-1] + 1)]
+    source = rebuilt(requests(*one))
+    for ordinal in ordinals:
+        for _ in range(samples):
+            assert source.turns(answered(ordinal)) == said(("user", f"turn {ordinal}"))
+
+
+def test_a_retry_with_other_settings_keeps_its_turns_and_says_so():
+    source = rebuilt(requests((0, THREE_TURNS, b"another hash 123")))
+    assert source.turns(answered()) == THREE_TURNS_SAID
+    assert source.notes() == ["1 row was retried with other settings: its system instruction is the run's"]
+
+
+def test_another_prompt_is_never_passed_off_as_the_one_that_was_asked():
+    source = rebuilt(requests((0, THREE_TURNS, b"another hash 123")))
+    assert source.turns(answered(prompt="And 3 + 3?")) == said(("user", "And 3 + 3?"))
+    assert source.notes() == [
+        "1 row could not be made again as it was asked: only the text of the last user turn is left"
+    ]
+
+
+def gone():
+    yield from requests((0, THREE_TURNS, HASH))
+    raise PlanChanged("rows.jsonl: changed since it was planned")
+
+
+def test_an_input_that_changes_under_way_is_told():
+    source = rebuilt(gone(), system="Be brief.")
+    assert source.turns(answered(0)) == THREE_TURNS_SAID
+    for ordinal in (1, 2):
+        assert source.turns(answered(ordinal)) == said(("system", "Be brief."), ("user", "And 2 + 2?"))
+    assert source.notes() == [
+        (
+            "2 rows could not be made again as they were asked (rows.jsonl: changed since it was planned):"
+            " only the text of the last user turn is left"
+        )
+    ]
+
+
+def test_a_row_that_was_never_sent_has_no_turns_to_come_back():
+    source = rebuilt(iter([Asked(0, "a", Problem(kind="bad_input", message="x"))]))
+    assert source.turns(answered(prompt=None)) is Gap.NO_PROMPT
+
+
+def test_orjson_reads_what_was_written():
+    assert orjson.loads(next(requests((0, THREE_TURNS, HASH))).made.body)["contents"][1]["role"] == "model"
