@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 import orjson
@@ -157,7 +158,8 @@ def _facts(manifest: Mapping[str, Any], ended: Ended | None) -> Iterator[tuple[s
 
 
 def _settings(generation: Mapping[str, Any]) -> str:
-    said = [code(f"{name} = {_json(value)}") for name, value in generation.items() if value is not None]
+    chosen = {name: value for name, value in generation.items() if value not in (None, False)}
+    said = [code(f"{name} = {_json(value)}") for name, value in chosen.items()]
     return ", ".join(said) or "the endpoint's own"
 
 
@@ -190,36 +192,42 @@ def _prompts(prompt: Mapping[str, Any]) -> Iterator[str]:
 
 def _sources(manifest: Mapping[str, Any]) -> Iterator[str]:
     rows = [
-        (code(source["name"]), f"{source.get('size', 0):,}", code(source.get("sha256") or "not taken"))
+        (code(_file(source["name"])), f"{source.get('size', 0):,}", code(source.get("sha256") or "not taken"))
         for source in manifest["inputs"]
     ]
     if rows:
         yield from ("## Input", "", *_table(("file", "bytes", "SHA-256"), rows))
 
 
+def _file(name: str) -> str:
+    """Give the name of a file without the folders of this machine, which are nobody's business."""
+    path = PurePath(name)
+    return path.name if path.is_absolute() else name
+
+
 def _loading() -> tuple[str, ...]:
     return (
         "## How to load it",
         "",
-        "In this folder:",
+        "PATH is this folder; for `datasets` also the name of a repository that it was pushed to.",
         "",
         "```python",
         "from datasets import load_dataset",
         "",
-        'rows = load_dataset(".", split="train")',
-        'requests = load_dataset(".", "attempts", split="train")',
+        'rows = load_dataset("PATH", split="train")',
+        'requests = load_dataset("PATH", "attempts", split="train")',
         "```",
         "",
         "```python",
         "import pandas as pd",
         "",
-        'rows = pd.read_parquet("data")',
+        'rows = pd.read_parquet("PATH/data")',
         "```",
         "",
         "```python",
         "import duckdb",
         "",
-        "duckdb.sql(\"select status, count(*), sum(cost_usd) from 'data/*.parquet' group by all\").show()",
+        "duckdb.sql(\"select status, count(*), sum(cost_usd) from 'PATH/data/*.parquet' group by all\").show()",
         "```",
         "",
     )
@@ -227,8 +235,15 @@ def _loading() -> tuple[str, ...]:
 
 def _columns(schema: pa.Schema) -> Iterator[tuple[str, str, str]]:
     for field in schema:
-        kind = code(str(field.type), longest=_LONGEST_TYPE)
+        kind = code(_kind(field.type), longest=_LONGEST_TYPE)
         yield code(field.name), kind, COLUMNS.get(field.name, "of the input, as given")
+
+
+def _kind(kind: pa.DataType) -> str:
+    """Name a type; of a struct the fields are left to whoever opens the file."""
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return f"list<{_kind(kind.value_type)}>"
+    return "struct" if pa.types.is_struct(kind) else str(kind)
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
