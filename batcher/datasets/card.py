@@ -158,8 +158,8 @@ def _facts(manifest: Mapping[str, Any], ended: Ended | None) -> Iterator[tuple[s
 
 
 def _settings(generation: Mapping[str, Any]) -> str:
-    chosen = {name: value for name, value in generation.items() if value not in (None, False)}
-    said = [code(f"{name} = {_json(value)}") for name, value in chosen.items()]
+    chosen = [(name, value) for name, value in generation.items() if value is not None and value is not False]
+    said = [code(f"{name} = {_json(value)}") for name, value in chosen]
     return ", ".join(said) or "the endpoint's own"
 
 

@@ -1,14 +1,14 @@
 """What was said in a row? A conversation, out of what was asked and what came back.
 
-Two sources: `data/` alone, which has the rendered prompt (of a row that brought `contents`, the text of its last user
-turn), and the request itself, made again from the input. A row says which one it needs (`StoredTurns`, `RebuiltTurns`).
+`data/` has the rendered prompt (of a row that brought `contents`, the text of its last user turn). Where that is not
+all that was asked, the request itself is made again from the input.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -20,6 +20,7 @@ Message = dict[str, str]
 """`role` (system, user or assistant) and `content`."""
 
 _ROLES = {"user": "user", "model": "assistant"}
+_LACKS = "what is left is `prompt` and the job's system instruction"
 _TEXT_FIELDS = frozenset({"text", "thought", "thought_signature"})
 
 
@@ -56,27 +57,79 @@ class Answered(NamedTuple):
 COLUMNS = Answered._fields
 
 
-class Turns(Protocol):
-    """Where the turns before an answer come from."""
+class Turns:
+    """Says what was asked before an answer, from the cheapest source that is proven right by the row's `request_hash`.
 
-    def turns(self, row: Answered) -> list[Message] | Gap:
-        """Give what was said before the answer."""
-        ...
+    Where asking the stored prompt under the job's own settings gives that hash, the prompt is all there was. Else the
+    request is made again from the input. Where that is gone or different, what is stored has to do; `notes` says so.
+
+    Args:
+        system: the job's instruction, the same for every row; None when there is none.
+        proof: prompt -> the hash that asking it as one text gives; None when it cannot be asked.
+    """
+
+    def __init__(self, system: str | None, proof: Callable[[str], bytes | None]) -> None:
+        self._before: list[Message] = [{"role": "system", "content": system}] if system else []
+        self._proof = proof
+        self._asked: Iterator[Asked] = iter(())
+        self._current: Asked | None = None
+        self._why = ""
+        self._lost = 0
+        self._other = 0
 
     def take(self, asked: Iterator[Asked]) -> None:
-        """Go on with the rows of another block."""
-        ...
+        """Go on with the rows of another block; they are only read when a row needs them."""
+        self._asked, self._current = asked, None
+
+    def of(self, row: Answered) -> list[Message] | Gap:
+        """Give what was said before the answer."""
+        if row.prompt is not None and self._proof(row.prompt) == row.request_hash:
+            return self._stored(row.prompt)
+        asked = self._find(row.ordinal)
+        made = asked.made if asked is not None else None
+        if isinstance(made, Request):
+            if made.request_hash == row.request_hash:
+                return _turns_of_body(made.body)
+            if made.prompt is not None and made.prompt == row.prompt:
+                self._other += 1
+                return _turns_of_body(made.body)
+        if row.prompt is None:
+            return Gap.NO_PROMPT
+        self._lost += 1
+        return self._stored(row.prompt)
 
     def notes(self) -> list[str]:
         """Say which rows are not what was asked, and why."""
-        ...
+        notes = []
+        if self._lost:
+            rows, they = _rows(self._lost), "it was" if self._lost == 1 else "they were"
+            why = f" ({self._why})" if self._why else ""
+            notes.append(f"{rows} could not be made again as {they} asked{why}: {_LACKS}")
+        if self._other:
+            rows, were, their = _rows(self._other), *(("was", "its") if self._other == 1 else ("were", "their"))
+            notes.append(f"{rows} {were} retried with other settings: {their} system instruction is the run's")
+        return notes
+
+    def _stored(self, prompt: str) -> list[Message]:
+        return [*self._before, {"role": "user", "content": prompt}]
+
+    def _find(self, ordinal: int) -> Asked | None:
+        try:
+            while self._current is None or self._current.ordinal < ordinal:
+                self._current = next(self._asked)
+        except StopIteration:
+            return None
+        except BatcherError as error:
+            self._why, self._asked = error.message, iter(())
+            return None
+        return self._current if self._current.ordinal == ordinal else None
 
 
 def conversation(source: Turns, row: Answered) -> list[Message] | Gap:
     """Give the whole conversation of a row, the answer last."""
     if row.response is None or not row.response.strip():
         return Gap.NO_ANSWER
-    turns = source.turns(row)
+    turns = source.of(row)
     return turns if isinstance(turns, Gap) else [*turns, {"role": "assistant", "content": row.response}]
 
 
@@ -103,93 +156,6 @@ def _text(parts: Sequence[Mapping[str, Any]]) -> str | None:
     if any("text" not in part or part.keys() - _TEXT_FIELDS for part in parts):
         return None
     return "".join(part["text"] for part in parts if not part.get("thought"))
-
-
-class StoredTurns:
-    """Conversations out of `data/`: the job's system instruction, then the prompt.
-
-    Args:
-        system: the same for every row; None when there is none.
-    """
-
-    def __init__(self, system: str | None) -> None:
-        self._before: list[Message] = [{"role": "system", "content": system}] if system else []
-
-    def turns(self, row: Answered) -> list[Message] | Gap:
-        """Give what was said before the answer."""
-        if row.prompt is None:
-            return Gap.NO_PROMPT
-        return [*self._before, {"role": "user", "content": row.prompt}]
-
-    def take(self, asked: Iterator[Asked]) -> None:
-        """Need nothing of the input."""
-
-    def notes(self) -> list[str]:
-        """Nothing to say: all that was asked is here."""
-        return []
-
-
-class RebuiltTurns:
-    """Conversations out of the requests, made again; each is checked against the row's `request_hash`.
-
-    Args:
-        asked: in the order of the rows; what they raise is told in a note, and `stored` takes over.
-        stored: for rows whose request cannot be made again.
-        lacks: what a row then has lost, for the note.
-    """
-
-    def __init__(self, stored: StoredTurns, *, lacks: str) -> None:
-        self._stored = stored
-        self._lacks = lacks
-        self._asked: Iterator[Asked] = iter(())
-        self._current: Asked | None = None
-        self._why = ""
-        self._lost = 0
-        self._other = 0
-
-    def take(self, asked: Iterator[Asked]) -> None:
-        """Go on with the rows of the next block."""
-        self._asked, self._current = asked, None
-
-    def without(self, why: str) -> None:
-        """Do without the input; `why` is for the note."""
-        self._why, self._asked = why, iter(())
-
-    def turns(self, row: Answered) -> list[Message] | Gap:
-        """Give what was said before the answer."""
-        asked = self._find(row.ordinal)
-        made = asked.made if asked is not None else None
-        if isinstance(made, Request):
-            if made.request_hash == row.request_hash:
-                return _turns_of_body(made.body)
-            if made.prompt is not None and made.prompt == row.prompt:
-                self._other += 1
-                return _turns_of_body(made.body)
-        self._lost += 1
-        return self._stored.turns(row)
-
-    def notes(self) -> list[str]:
-        """Say which rows are not what was asked, and why."""
-        notes = []
-        if self._lost:
-            rows, they = _rows(self._lost), "it was" if self._lost == 1 else "they were"
-            why = f" ({self._why})" if self._why else ""
-            notes.append(f"{rows} could not be made again as {they} asked{why}: {self._lacks}")
-        if self._other:
-            rows, were, their = _rows(self._other), *(("was", "its") if self._other == 1 else ("were", "their"))
-            notes.append(f"{rows} {were} retried with other settings: {their} system instruction is the run's")
-        return notes
-
-    def _find(self, ordinal: int) -> Asked | None:
-        try:
-            while self._current is None or self._current.ordinal < ordinal:
-                self._current = next(self._asked)
-        except StopIteration:
-            return None
-        except BatcherError as error:
-            self.without(error.message)
-            return None
-        return self._current if self._current.ordinal == ordinal else None
 
 
 def _turns_of_body(body: bytes) -> list[Message] | Gap:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,24 +13,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batcher.datasets.checks import check_order
-from batcher.datasets.messages import RebuiltTurns, StoredTurns, Turns
+from batcher.datasets.messages import Asked, Turns
 from batcher.datasets.order import Exported, Format, Order
 from batcher.datasets.outfile import ChatFile, CsvFile
 from batcher.datasets.selection import Selection, read_rows
 from batcher.engine.asked import Requests
 from batcher.engine.plan import read_plan, state_of
-from batcher.errors import BatcherError, PlanChanged, StorageError
-from batcher.job.spec import InputShape, Job
+from batcher.errors import PlanChanged, StorageError
+from batcher.job.spec import InputShape, Job, Prompt
+from batcher.prompts.build import Builder
 from batcher.prompts.template import Template
-from batcher.records import Problem, Row
+from batcher.records import Request, Row
+from batcher.rows.shapes import Shape
 from batcher.store.rundir import RunDir, lock_owner
 from batcher.store.target import written
 
 Progress = Callable[[int, int], None]
 """Told the rows so far and the rows there are."""
 
-_STORED_WHOLE = frozenset({str(InputShape.PROMPT), str(InputShape.TABLE)})
-"""Shapes of which `data/` keeps all that was asked but the system instruction: one text."""
 _OPENAI_LEAST = 10
 
 
@@ -98,15 +99,14 @@ def export_rows(out: Path, order: Order, *, stdout: BinaryIO, progress: Progress
     check_order(order, schema=run.schema, forbidden=(run.rundir.data, run.rundir.attempts))
     running = run.running
     selection = Selection(order.wanted, order.where)
-    requests, turns = _turns(run) if order.to is not Format.CSV else (None, None)
+    asked = _rows_of(run)
     with opened(order, stdout) as sink:
-        if turns is None:
+        if order.to is Format.CSV:
             file: CsvFile | ChatFile = CsvFile(order, sink, run.schema, selection)
         else:
-            file = ChatFile(order, sink, run.schema, selection, turns)
+            file = ChatFile(order, sink, run.schema, selection, _turns(run.job))
         for no, part in run.parts:
-            if requests is not None:
-                file.take(requests.rows(requests.index.blocks[no - 1]))
+            file.take(asked(no))
             for batch in read_rows(part, file.columns):
                 file.add(batch)
             progress(selection.seen, run.tasks)
@@ -142,36 +142,39 @@ def exported(order: Order, selection: Selection, *, tasks: int, running: bool, n
     )
 
 
-def _turns(run: Run) -> tuple[Requests | None, Turns]:
-    """Say where the turns before the answers come from: `data/` where it has them all, else the input."""
-    system, varies = _system(run.job)
-    stored = StoredTurns(system)
-    whole = run.manifest["shape"] in _STORED_WHOLE
-    if whole and not varies and run.job.output.store_prompt:
-        return None, stored
-    rebuilt = RebuiltTurns(stored, lacks=_lacks(whole=whole, varies=varies))
-    try:
-        return Requests.of_plan(read_plan(run.job, run.rundir, run.manifest)), rebuilt
-    except BatcherError as error:
-        rebuilt.without(error.message)
-        return None, rebuilt
+def _rows_of(run: Run) -> Callable[[int], Iterator[Asked]]:
+    """Give the rows of a block as they were asked; the plan is read when the first of them is wanted."""
+    requests = cache(lambda: Requests.of_plan(read_plan(run.job, run.rundir, run.manifest)))
+
+    def rows(no: int) -> Iterator[Asked]:
+        made = requests()
+        yield from made.rows(made.index.blocks[no - 1])
+
+    return rows
 
 
-def _lacks(*, whole: bool, varies: bool) -> str:
-    lost = "" if whole else "only the text of the last user turn is left"
-    system = "the system instruction of each row is lost" if varies else ""
-    return "; ".join(filter(None, (lost, system))) or "only stored prompts are left"
+def _turns(job: Job) -> Turns:
+    """Say what came before the answers of a job's rows."""
+    system = _system(job)
+    plain = job.model_copy(update={"prompt": Prompt(system=system)})
+    builder = Builder(plain, Shape(kind=InputShape.PROMPT, prompt_key="prompt"), (), where="run.json")
+
+    def proof(prompt: str) -> bytes | None:
+        made = builder.build(Row(ordinal=0, id="", values={"prompt": prompt}, where=""))
+        return made.request_hash if isinstance(made, Request) else None
+
+    return Turns(system, proof)
 
 
-def _system(job: Job) -> tuple[str | None, bool]:
-    """Give the system instruction that all rows share, and whether each row has one of its own instead."""
+def _system(job: Job) -> str | None:
+    """Give the system instruction that all rows share; None where there is none or each row has its own."""
     if job.prompt.system is None:
-        return None, False
+        return None
     template = Template(job.prompt.system, setting="[prompt] system", columns=(), where="run.json")
     if template.columns:
-        return None, True
+        return None
     text = template.render(Row(ordinal=0, id="", values={}, where="[prompt] system"))
-    return (None, True) if isinstance(text, Problem) else (text, False)
+    return text if isinstance(text, str) else None
 
 
 def _fewer_than_openai_takes(order: Order, selection: Selection) -> list[str]:

@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.csv
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from batcher.datasets.flat import Csv, harmless
@@ -158,6 +158,21 @@ def test_pyarrow_tells_null_from_empty(table):
         pairs = list(zip(column.to_pylist(), was.to_pylist(), strict=True))
         assert all((read is None) == (value is None) or table.num_columns == 1 for read, value in pairs)
         assert all(same(read, value, was.type) for read, value in pairs if read)
+
+
+@given(table=tables())
+@settings(max_examples=50)
+def test_duckdb_tells_null_from_empty(tmp_path_factory, table):
+    path = tmp_path_factory.mktemp("duckdb") / "rows.csv"
+    path.write_bytes(written(table))
+    names = ", ".join(f"'c{n}': 'VARCHAR'" for n in range(table.num_columns))
+    how = "header=true, delim=',', quote='\"', escape='\"', new_line='\\n', auto_detect=false, allow_quoted_nulls=false"
+    found = duckdb.sql(f"select * from read_csv('{path}', {how}, columns={{{names}}})").fetchall()
+    assert len(found) == table.num_rows
+    for read, was in zip(found, zip(*(column.to_pylist() for column in table.columns), strict=True), strict=True):
+        for text, value, kind in zip(read, was, table.schema.types, strict=True):
+            assert (text is None) == (value is None) or table.num_columns == 1
+            assert not text or same(text, value, kind)
 
 
 ROWS = pa.table(

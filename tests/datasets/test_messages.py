@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batcher.datasets.messages import Answered, Asked, Gap, RebuiltTurns, StoredTurns, conversation, turns_of
+from batcher.datasets.messages import Answered, Asked, Gap, Turns, conversation, turns_of
 from batcher.errors import PlanChanged
 from batcher.gemini.canonical import canonical
 from batcher.gemini.request import encode
@@ -63,19 +63,23 @@ def test_what_is_more_than_text_is_a_gap(turn):
     assert turns_of({"contents": [content("user", "Hi"), turn]}) is Gap.NO_TEXT
 
 
+def proven(system=None):
+    """Turns of a job whose rows are texts and nothing else."""
+    return Turns(system, lambda _prompt: HASH)
+
+
 @pytest.mark.parametrize("response", [None, "", " \n"])
 def test_no_answer_is_no_example(response):
-    assert conversation(StoredTurns(None), answered(response=response)) is Gap.NO_ANSWER
+    assert conversation(proven(), answered(response=response)) is Gap.NO_ANSWER
 
 
-def test_what_is_stored():
+def test_a_prompt_that_is_proven_to_be_all_needs_no_input():
     row = answered(prompt="Hi")
-    assert conversation(StoredTurns(None), row) == said(("user", "Hi"), ("assistant", "4"))
-    assert conversation(StoredTurns("Be brief."), row) == said(
-        ("system", "Be brief."), ("user", "Hi"), ("assistant", "4")
-    )
-    assert conversation(StoredTurns(None), answered(prompt=None)) is Gap.NO_PROMPT
-    assert StoredTurns("x").notes() == []
+    source = proven("Be brief.")
+    source.take(gone())
+    assert conversation(proven(), row) == said(("user", "Hi"), ("assistant", "4"))
+    assert conversation(source, row) == said(("system", "Be brief."), ("user", "Hi"), ("assistant", "4"))
+    assert source.notes() == []
 
 
 def requests(*rows, dialect=Dialect.GOOGLE):
@@ -93,7 +97,7 @@ def requests(*rows, dialect=Dialect.GOOGLE):
 
 
 def rebuilt(asked, system=None):
-    source = RebuiltTurns(StoredTurns(system), lacks="only the text of the last user turn is left")
+    source = Turns(system, lambda _prompt: None)
     source.take(asked)
     return source
 
@@ -101,7 +105,7 @@ def rebuilt(asked, system=None):
 @pytest.mark.parametrize("dialect", list(Dialect))
 def test_turns_come_back_from_the_request_in_either_dialect(dialect):
     source = rebuilt(requests((0, canonical(THREE_TURNS), HASH), dialect=dialect))
-    assert source.turns(answered()) == THREE_TURNS_SAID
+    assert source.of(answered()) == THREE_TURNS_SAID
     assert source.notes() == []
 
 
@@ -112,20 +116,20 @@ def test_rows_find_their_own_request_whatever_is_skipped(gaps, samples):
     source = rebuilt(requests(*one))
     for ordinal in ordinals:
         for _ in range(samples):
-            assert source.turns(answered(ordinal)) == said(("user", f"turn {ordinal}"))
+            assert source.of(answered(ordinal)) == said(("user", f"turn {ordinal}"))
 
 
 def test_a_retry_with_other_settings_keeps_its_turns_and_says_so():
     source = rebuilt(requests((0, THREE_TURNS, b"another hash 123")))
-    assert source.turns(answered()) == THREE_TURNS_SAID
+    assert source.of(answered()) == THREE_TURNS_SAID
     assert source.notes() == ["1 row was retried with other settings: its system instruction is the run's"]
 
 
 def test_another_prompt_is_never_passed_off_as_the_one_that_was_asked():
     source = rebuilt(requests((0, THREE_TURNS, b"another hash 123")))
-    assert source.turns(answered(prompt="And 3 + 3?")) == said(("user", "And 3 + 3?"))
+    assert source.of(answered(prompt="And 3 + 3?")) == said(("user", "And 3 + 3?"))
     assert source.notes() == [
-        "1 row could not be made again as it was asked: only the text of the last user turn is left"
+        "1 row could not be made again as it was asked: what is left is `prompt` and the job's system instruction"
     ]
 
 
@@ -136,20 +140,20 @@ def gone():
 
 def test_an_input_that_changes_under_way_is_told():
     source = rebuilt(gone(), system="Be brief.")
-    assert source.turns(answered(0)) == THREE_TURNS_SAID
+    assert source.of(answered(0)) == THREE_TURNS_SAID
     for ordinal in (1, 2):
-        assert source.turns(answered(ordinal)) == said(("system", "Be brief."), ("user", "And 2 + 2?"))
+        assert source.of(answered(ordinal)) == said(("system", "Be brief."), ("user", "And 2 + 2?"))
     assert source.notes() == [
         (
             "2 rows could not be made again as they were asked (rows.jsonl: changed since it was planned):"
-            " only the text of the last user turn is left"
+            " what is left is `prompt` and the job's system instruction"
         )
     ]
 
 
 def test_a_row_that_was_never_sent_has_no_turns_to_come_back():
     source = rebuilt(iter([Asked(0, "a", Problem(kind="bad_input", message="x"))]))
-    assert source.turns(answered(prompt=None)) is Gap.NO_PROMPT
+    assert source.of(answered(prompt=None)) is Gap.NO_PROMPT
 
 
 def test_orjson_reads_what_was_written():

@@ -143,7 +143,7 @@ def test_where_the_input_is_gone_what_is_lost_is_told(emulator, tmp_path):
     assert done.notes == (
         (
             f"1 row could not be made again as it was asked ({tmp_path}/out: the input has changed):"
-            " only the text of the last user turn is left"
+            " what is left is `prompt` and the job's system instruction"
         ),
     )
 
@@ -158,6 +158,41 @@ def test_a_system_instruction_of_each_row_is_rendered_again(emulator, tmp_path):
         ("system", "You are a cat."),
         ("system", "You are a dog."),
     ]
+
+
+@pytest.mark.parametrize("setting", ["generation.max_output_tokens=99", "prompt.system=You are a poet."])
+def test_a_retry_with_other_settings_is_told(emulator, tmp_path, setting):
+    """run.json has the settings of the run, not of the retry."""
+    rows = write_lines(tmp_path / "rows.jsonl", [{"id": "a", "prompt": "[5x503] What is 1 + 1?"}, *sums(2)])
+    run(a_job(emulator.url, rows, **{"run.max_failed": 1, "prompt.system": "You are a calculator."}), tmp_path / "out")
+    for _ in range(2):  # to the emulator another instruction is another request, with five faults of its own
+        assert call("retry", tmp_path / "out", "--set", setting).returncode == 0
+    done = take(tmp_path / "out", "openai-sft", tmp_path / "a.jsonl")
+    assert (done.written, contents_of(lines(tmp_path / "a.jsonl")[0])[0][1]) == (3, "You are a calculator.")
+    assert done.notes[0] == "1 row was retried with other settings: its system instruction is the run's"
+
+
+def test_settings_of_each_row_change_nothing_about_its_turns(emulator, tmp_path):
+    rows = write_lines(
+        tmp_path / "rows.jsonl", [{"prompt": f"What is {n} + 1?", "t": t} for n, t in [(1, 0.5), (2, None)]]
+    )
+    run(a_job(emulator.url, rows, **{"prompt.overrides": {"temperature": "t"}}), tmp_path / "out")
+    done = take(tmp_path / "out", "trl-sft", tmp_path / "a.jsonl")
+    assert [contents_of(line)[0][1] for line in lines(tmp_path / "a.jsonl")] == ["What is 1 + 1?", "What is 2 + 1?"]
+    assert done.notes == ()
+
+
+def test_where_all_that_was_asked_is_stored_the_input_may_be_gone(emulator, tmp_path):
+    rows = write_lines(tmp_path / "rows.jsonl", [{"q": "1 + 1"}, {"q": "2 + 2"}])
+    settings = {"prompt.template": "What is {{ q }}?", "prompt.system": "You are a calculator."}
+    run(a_job(emulator.url, rows, **settings), tmp_path / "out")
+    rows.unlink()
+    shutil.rmtree(tmp_path / "out" / ".state")
+    done = take(tmp_path / "out", "trl-sft", tmp_path / "a.jsonl")
+    assert [contents_of(line)[:2] for line in lines(tmp_path / "a.jsonl")] == [
+        [("system", "You are a calculator."), ("user", f"What is {sum_}?")] for sum_ in ("1 + 1", "2 + 2")
+    ]
+    assert done.notes == ()
 
 
 def test_prompts_that_were_not_stored_are_made_again(emulator, tmp_path):
