@@ -98,7 +98,7 @@ def card(manifest: Mapping[str, Any], schema: pa.Schema, ended: Ended | None, *,
         "",
         *_table(("", ""), [*_facts(manifest, ended)]),
         *(_outcomes(ended.totals) if ended is not None else ()),
-        *_prompts(manifest["job"].get("prompt", {})),
+        *_texts(manifest["job"]),
         *_sources(manifest),
         *_loading(),
         "## Columns",
@@ -184,10 +184,17 @@ def _outcomes(totals: Totals) -> Iterator[str]:
     yield from ("## Outcomes", "", *_table(("status", "rows", "share"), rows))
 
 
-def _prompts(prompt: Mapping[str, Any]) -> Iterator[str]:
-    for name, title in (("template", "Template of the prompt"), ("system", "System instruction")):
-        if prompt.get(name):
-            yield from (f"## {title}", "", block(prompt[name]), "")
+def _texts(job: Mapping[str, Any]) -> Iterator[str]:
+    """What is too long for a table: what each row was asked with."""
+    prompt, schema = job.get("prompt", {}), job.get("output", {}).get("schema")
+    told = {
+        "Template of the prompt": prompt.get("template"),
+        "System instruction": prompt.get("system"),
+        "Schema of the answers": schema and orjson.dumps(schema, option=orjson.OPT_INDENT_2).decode(),
+    }
+    for title, text in told.items():
+        if text:
+            yield from (f"## {title}", "", block(text), "")
 
 
 def _sources(manifest: Mapping[str, Any]) -> Iterator[str]:

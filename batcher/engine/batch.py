@@ -21,8 +21,8 @@ from batcher.datasets.order import OPEN, Exported, Order
 from batcher.datasets.selection import Selection, read_rows
 from batcher.engine.asked import AskedSlice, Requests, spool_folder
 from batcher.engine.export import Progress, Run, exported, open_run, opened
-from batcher.engine.plan import read_plan
-from batcher.errors import RunLocked, StorageError, UserError
+from batcher.engine.plan import Plan, read_plan
+from batcher.errors import PlanChanged, RunLocked, StorageError, UserError
 from batcher.job.spec import Dialect, Job
 from batcher.records import Request
 from batcher.rows.blocks import Block
@@ -53,7 +53,7 @@ def export_requests(out: Path, order: Order, *, stdout: BinaryIO, progress: Prog
     run = open_run(out)
     own = (run.rundir.data, run.rundir.attempts)
     with _held(run, order) as journal:
-        requests = Requests.of_plan(read_plan(run.job, run.rundir, run.manifest))
+        requests = Requests.of_plan(_plan(run))
         _check(order, requests, own)
         return _export(requests, _Endings(run, journal).of, run.job, order, stdout=stdout, progress=progress)
 
@@ -69,6 +69,14 @@ def export_job(job: Job, order: Order, *, stdout: BinaryIO, progress: Progress) 
         requests = Requests.of_job(job, Path(spool))
         _check(order, requests, ())
         return _export(requests, _nothing_yet, job, order, stdout=stdout, progress=progress)
+
+
+def _plan(run: Run) -> Plan:
+    try:
+        return read_plan(run.job, run.rundir, run.manifest)
+    except PlanChanged as error:
+        hint = "put it back as it was: without it the requests cannot be made again"
+        raise PlanChanged(error.message, differences=error.differences, hint=hint) from error
 
 
 def _check(order: Order, requests: Requests, own: tuple[Path, ...]) -> None:
@@ -106,8 +114,8 @@ class _Endings:
 @contextlib.contextmanager
 def _held(run: Run, order: Order) -> Iterator[sqlite3.Connection | None]:
     """Keep others from asking the rows that are given away; gives the journal, which has answers of unsealed blocks."""
-    if OPEN not in order.wanted or not run.rundir.journal.exists():
-        yield None
+    if OPEN not in order.wanted or run.rundir.success.exists() or not run.rundir.journal.exists():
+        yield None  # nothing is open, or nobody can ask it: `read_plan` says what is gone
         return
     if run.running:
         raise RunLocked(

@@ -219,12 +219,14 @@ def test_settings_and_prompts_are_told():
         "generation": {"temperature": 0.0, "stop_sequences": ["|", "`"], "response_schema": None},
         "request": {"send_labels": False, "service_tier": "flex"},
         "prompt": {"template": "Q: {{ q }}\n```\ncode", "system": "Be *brief*."},
+        "output": {"schema": {"type": "string"}},
     }
     text = written(manifest(job=job))
     assert ["settings", 'temperature = 0.0, stop_sequences = ["|","\'"], service_tier = "flex"'] in rows(text)
     fences = [token.content for token in MarkdownIt().parse(front(text)[1]) if token.type == "fence"]
     assert "Q: {{ q }}\n```\ncode\n" in fences
     assert "Be *brief*.\n" in fences
+    assert '{\n  "type": "string"\n}\n' in fences
 
 
 @given(name=HOSTILE, model=HOSTILE, verdict=HOSTILE, template=HOSTILE, served=HOSTILE)

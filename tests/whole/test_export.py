@@ -367,8 +367,10 @@ def test_an_input_that_changed_gives_no_requests(emulator, tmp_path):
     rows = write_lines(tmp_path / "rows.jsonl", [{"prompt": "[503] x"}])
     run(a_job(emulator.url, rows, **{"run.max_failed": 1}), tmp_path / "out")
     write_lines(rows, [{"prompt": "[503] y"}])
-    with pytest.raises(PlanChanged, match="the input has changed"):
+    with pytest.raises(PlanChanged, match="the input has changed") as refused:
         take(tmp_path / "out", "gemini-batch", tmp_path / "a.jsonl")
+    assert refused.value.hint == "put it back as it was: without it the requests cannot be made again"
+    assert len(refused.value.differences) == 1
     os.utime(rows, ns=(0, _mtime(tmp_path / "out")))
     with pytest.raises(PlanChanged, match="block 1 is not what it was"):
         take(tmp_path / "out", "gemini-batch", tmp_path / "a.jsonl")
