@@ -52,6 +52,13 @@ def _columns(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
 @click.option(
     "--where", multiple=True, callback=_where, metavar="COLUMN=VALUE", help="Only rows that say so; repeatable."
 )
+@click.option(
+    "--candidates",
+    type=click.Choice(["first", _ALL]),
+    default="first",
+    show_default=True,
+    help="Where a row has several: an example of which.",
+)
 @click.option("--force", is_flag=True, help="Replace FILE.")
 @voice_options
 @click.pass_context
@@ -81,6 +88,7 @@ def export(  # noqa: PLR0913  one a flag
         columns=given["columns"],
         where=given["where"],
         force=force,
+        every_candidate=given["candidates"] == _ALL,
     )
     engine = engine_of(ctx)
     stdout = sys.stdout.buffer

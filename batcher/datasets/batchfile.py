@@ -11,7 +11,8 @@ from typing import BinaryIO
 
 import orjson
 
-from batcher.gemini.request import canonical, encode
+from batcher.gemini.canonical import canonical
+from batcher.gemini.request import encode
 from batcher.job.spec import Dialect
 from batcher.records import Request
 

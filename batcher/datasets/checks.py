@@ -47,6 +47,8 @@ def check_order(order: Order, *, schema: pa.Schema, forbidden: Collection[Path])
         kind = schema.field(name).type
         if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
             raise UserError(f"--where {name}: found a column of {kind}; wanted one of texts, numbers or booleans")
+    if order.every_candidate and order.to in {Format.CSV, Format.GEMINI_BATCH}:
+        raise UserError(f"--candidates all: wanted a format of conversations; found {order.to}")
     if order.columns and order.to not in {Format.CSV, Format.TRL_SFT}:
         raise UserError(f"--columns: {order.to} takes no other columns; its readers refuse or ignore them")
     if taken := TAKEN_BY_TRL.intersection(order.columns) if order.to is Format.TRL_SFT else frozenset():

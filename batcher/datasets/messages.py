@@ -1,4 +1,4 @@
-"""What was said in a row? A conversation, out of what was asked and what came back.
+"""What was said before the answers of a row? All that was asked, as turns of text.
 
 `data/` has the rendered prompt (of a row that brought `contents`, the text of its last user turn). Where that is not
 all that was asked, the request itself is made again from the input.
@@ -28,6 +28,7 @@ class Gap(enum.StrEnum):
     """Why a row is no conversation in text; the words of the report."""
 
     NO_ANSWER = "without text in the answer"
+    MORE_ANSWER = "with media or calls in the answer"
     NO_PROMPT = "whose prompt was not stored"
     NO_TEXT = "with media or calls in the prompt"
 
@@ -46,11 +47,10 @@ class Asked(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """The columns of one row of `data/` that a conversation is made of."""
+    """The columns of one row of `data/` that say what was asked."""
 
     ordinal: int
     prompt: str | None
-    response: str | None
     request_hash: bytes | None
 
 
@@ -123,14 +123,6 @@ class Turns:
             self._why, self._asked = error.message, iter(())
             return None
         return self._current if self._current.ordinal == ordinal else None
-
-
-def conversation(source: Turns, row: Answered) -> list[Message] | Gap:
-    """Give the whole conversation of a row, the answer last."""
-    if row.response is None or not row.response.strip():
-        return Gap.NO_ANSWER
-    turns = source.of(row)
-    return turns if isinstance(turns, Gap) else [*turns, {"role": "assistant", "content": row.response}]
 
 
 def turns_of(request: Mapping[str, Any]) -> list[Message] | Gap:

@@ -42,6 +42,7 @@ class Order:
         columns: of `data/`, in this order; empty takes the format's own choice.
         where: column -> text that the rows must have in it; an empty text means null, too.
         force: replace a file that is there.
+        every_candidate: make an example of each candidate, not of the first alone.
     """
 
     to: Format
@@ -50,6 +51,7 @@ class Order:
     columns: tuple[str, ...] = ()
     where: Mapping[str, str] = field(default_factory=dict)
     force: bool = False
+    every_candidate: bool = False
 
     @property
     def wanted(self) -> frozenset[str]:

@@ -7,9 +7,10 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
+from batcher.datasets.answers import Examples, said_in
 from batcher.datasets.chat import Chat, ChatLines, ChatSink, ChatTable
 from batcher.datasets.flat import Csv, plain_json
-from batcher.datasets.messages import COLUMNS, Answered, Asked, Gap, Message, Turns, conversation
+from batcher.datasets.messages import COLUMNS, Answered, Asked, Gap, Message
 from batcher.datasets.order import Format, Order
 from batcher.datasets.selection import Selection
 
@@ -52,38 +53,40 @@ class ChatFile:
 
     Args:
         schema: of `data/`.
-        turns: where what was asked comes from.
+        examples: makes the conversations.
 
     Attributes:
         columns: to be read of a part.
     """
 
-    def __init__(self, order: Order, sink: BinaryIO, schema: pa.Schema, selection: Selection, turns: Turns) -> None:
+    def __init__(
+        self, order: Order, sink: BinaryIO, schema: pa.Schema, selection: Selection, examples: Examples
+    ) -> None:
         own = ("id",) if order.to is Format.TRL_SFT else ()
         self._beside = list(order.columns or own)
         self._selection = selection
-        self._turns = turns
+        self._examples = examples
         self._sink = _chat_sink(order, sink, pa.schema([schema.field(name) for name in self._beside]))
-        self.columns = _each(*COLUMNS, "status", *self._beside, *order.where)
-        self.take = turns.take
-        self.notes = turns.notes
+        self.columns = _each(*COLUMNS, "candidates", "status", *self._beside, *order.where)
+        self.take = examples.take
+        self.notes = examples.notes
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Write the rows of a batch that go out and are conversations."""
         kept = self._selection.of(batch)
-        columns = [kept.column(name).to_pylist() for name in COLUMNS]
+        rows = map(Answered, *(kept.column(name).to_pylist() for name in COLUMNS))
         conversations: list[list[Message]] = []
         places: list[int] = []
-        for place, values in enumerate(zip(*columns, strict=True)):
-            made = conversation(self._turns, Answered(*values))
+        for place, (row, candidates) in enumerate(zip(rows, said_in(kept.column("candidates")), strict=True)):
+            made = self._examples.of(row, candidates)
             if isinstance(made, Gap):
                 self._selection.leave(made)
-            else:
-                conversations.append(made)
-                places.append(place)
+                continue
+            self._selection.written += 1
+            conversations += made
+            places += [place] * len(made)
         if conversations:
             self._sink.add(conversations, kept.select(self._beside).take(pa.array(places, pa.int64())))
-        self._selection.written += len(conversations)
 
     def close(self) -> None:
         """Write what is left."""

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batcher.datasets.answers import Examples
 from batcher.datasets.checks import check_order
 from batcher.datasets.messages import Asked, Turns
 from batcher.datasets.order import Exported, Format, Order
@@ -22,8 +23,9 @@ from batcher.engine.plan import read_plan, state_of
 from batcher.errors import PlanChanged, StorageError
 from batcher.job.spec import InputShape, Job, Prompt
 from batcher.prompts.build import Builder
+from batcher.prompts.schema import answer_schema
 from batcher.prompts.template import Template
-from batcher.records import Request, Row
+from batcher.records import Answer, Candidate, Request, Row
 from batcher.rows.shapes import Shape
 from batcher.store.rundir import RunDir, lock_owner
 from batcher.store.target import written
@@ -104,7 +106,7 @@ def export_rows(out: Path, order: Order, *, stdout: BinaryIO, progress: Progress
         if order.to is Format.CSV:
             file: CsvFile | ChatFile = CsvFile(order, sink, run.schema, selection)
         else:
-            file = ChatFile(order, sink, run.schema, selection, _turns(run.job))
+            file = ChatFile(order, sink, run.schema, selection, _examples(run.job, order))
         for no, part in run.parts:
             file.take(asked(no))
             for batch in read_rows(part, file.columns):
@@ -151,6 +153,16 @@ def _rows_of(run: Run) -> Callable[[int], Iterator[Asked]]:
         yield from made.rows(made.index.blocks[no - 1])
 
     return rows
+
+
+def _examples(job: Job, order: Order) -> Examples:
+    """Give what makes conversations of a job's rows; the run held only first candidates to its schema."""
+    schema = answer_schema(job) if order.every_candidate else None
+
+    def fits(text: str) -> bool:
+        return schema is None or schema.check(Answer(candidates=(Candidate(index=0, text=text),))) is None
+
+    return Examples(_turns(job), every=order.every_candidate, fits=fits)
 
 
 def _turns(job: Job) -> Turns:

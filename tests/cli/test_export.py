@@ -61,6 +61,11 @@ def test_unless_told_the_format_chooses():
     assert called["order"] == Order(to=Format.OPENAI_SFT, target=Path("a.jsonl"))
 
 
+def test_every_candidate_is_asked_for_by_name():
+    _, called = export("out", "--to", "trl-sft", "-o", "a.jsonl", "--candidates", "all")
+    assert called["order"] == Order(to=Format.TRL_SFT, target=Path("a.jsonl"), every_candidate=True)
+
+
 @pytest.mark.parametrize(
     ("to", "statuses"),
     [

@@ -46,6 +46,7 @@ def test_what_can_be_done(to, target):
         (an_order("csv", "a.csv.gz"), "-o a.csv.gz: csv is written as .csv; found '.gz'"),
         (an_order("openai-sft", "a"), "-o a: openai-sft is written as .jsonl; found no ending"),
         (an_order(statuses=frozenset({"open"})), "--status open: rows without an answer cannot be exported to csv"),
+        (an_order(every_candidate=True), "--candidates all: wanted a format of conversations; found csv"),
         (an_order(columns=("id", "costusd")), "--columns: column 'costusd' not found; did you mean 'cost_usd'?"),
         (an_order(where={"long": "x"}), "--where: column 'long' not found; did you mean 'lang'?"),
         (

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batcher.datasets.messages import Answered, Asked, Gap, Turns, conversation, turns_of
+from batcher.datasets.messages import Answered, Asked, Gap, Turns, turns_of
 from batcher.errors import PlanChanged
 from batcher.gemini.canonical import canonical
 from batcher.gemini.request import encode
@@ -23,8 +23,8 @@ def said(*turns):
     return [{"role": role, "content": text} for role, text in turns]
 
 
-def answered(ordinal=0, prompt="And 2 + 2?", response="4", request_hash=HASH):
-    return Answered(ordinal, prompt, response, request_hash)
+def answered(ordinal=0, prompt="And 2 + 2?", request_hash=HASH):
+    return Answered(ordinal, prompt, request_hash)
 
 
 THREE_TURNS = {
@@ -68,17 +68,12 @@ def proven(system=None):
     return Turns(system, lambda _prompt: HASH)
 
 
-@pytest.mark.parametrize("response", [None, "", " \n"])
-def test_no_answer_is_no_example(response):
-    assert conversation(proven(), answered(response=response)) is Gap.NO_ANSWER
-
-
 def test_a_prompt_that_is_proven_to_be_all_needs_no_input():
     row = answered(prompt="Hi")
     source = proven("Be brief.")
     source.take(gone())
-    assert conversation(proven(), row) == said(("user", "Hi"), ("assistant", "4"))
-    assert conversation(source, row) == said(("system", "Be brief."), ("user", "Hi"), ("assistant", "4"))
+    assert proven().of(row) == said(("user", "Hi"))
+    assert source.of(row) == said(("system", "Be brief."), ("user", "Hi"))
     assert source.notes() == []
 
 

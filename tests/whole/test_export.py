@@ -12,6 +12,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+import batcher
 from batcher.cli.app import call as command
 from batcher.datasets.order import Format, Order
 from batcher.emulator.server import Emulator
@@ -203,6 +204,90 @@ def test_prompts_that_were_not_stored_are_made_again(emulator, tmp_path):
     rows.unlink()
     done = take(tmp_path / "out", "openai-sft", tmp_path / "b.jsonl")
     assert (done.written, done.left_out) == (0, {"whose prompt was not stored": 3})
+
+
+def test_several_samples_and_candidates_are_examples_of_their_own(emulator, tmp_path):
+    rows = write_lines(tmp_path / "rows.jsonl", sums(2))
+    run(a_job(emulator.url, rows, samples=2, generation__candidate_count=3), tmp_path / "out")
+    done = take(tmp_path / "out", "trl-sft", tmp_path / "a.jsonl")
+    assert [line["id"] for line in lines(tmp_path / "a.jsonl")] == ["q0", "q0", "q1", "q1"]
+    assert done.notes == (
+        "4 rows have candidates after the first, which are left out: --candidates all takes them, too",
+    )
+    done = take(tmp_path / "out", "trl-sft", tmp_path / "b.parquet", every_candidate=True)
+    found = pq.read_table(tmp_path / "b.parquet").to_pylist()
+    assert (done.written, done.tasks, len(found)) == (4, 4, 12)
+    assert done.notes == ("12 examples of 4 rows, one of each candidate",)
+    said = [candidate["text"] for row in data(tmp_path / "out").column("candidates").to_pylist() for candidate in row]
+    assert [contents_of(line)[-1] for line in found] == [("assistant", text) for text in said]
+    assert [line["id"] for line in found] == ["q0"] * 6 + ["q1"] * 6
+
+
+def test_an_answer_that_calls_a_function_is_no_text(emulator, tmp_path):
+    add = {"functionDeclarations": [{"name": "add", "parameters": {"type": "OBJECT", "properties": {}}}]}
+    must = {"functionCallingConfig": {"mode": "ANY"}}
+    rows = [
+        {"id": "call", "contents": TURNS[:1], "tools": [add], "toolConfig": must},
+        {"id": "text", "contents": TURNS[:1]},
+    ]
+    run(a_job(emulator.url, write_lines(tmp_path / "rows.jsonl", rows)), tmp_path / "out")
+    assert data(tmp_path / "out").column("status").to_pylist() == ["ok", "ok"]
+    done = take(tmp_path / "out", "trl-sft", tmp_path / "a.jsonl")
+    assert [line["id"] for line in lines(tmp_path / "a.jsonl")] == ["text"]
+    assert done.left_out == {"with media or calls in the answer": 1}
+
+
+@pytest.mark.parametrize("to", ["trl-sft", "openai-sft", "gemini-tuning", "sharegpt"])
+def test_thoughts_are_no_part_of_an_example(emulator, tmp_path, to):
+    turns = [TURNS[0], {"role": "model", "parts": [{"text": "So 1 more.", "thought": True}, {"text": "2"}]}, TURNS[2]]
+    rows = write_lines(tmp_path / "rows.jsonl", [{"id": "turns", "contents": turns}])
+    job = a_job(emulator.url, rows, generation__thinking_config={"include_thoughts": True, "thinking_budget": 100})
+    run(job, tmp_path / "out")
+    (thoughts,) = [row[0]["thoughts"] for row in data(tmp_path / "out").column("candidates").to_pylist()]
+    assert thoughts.startswith("Let me think")
+    take(tmp_path / "out", to, tmp_path / "a.jsonl")
+    text = (tmp_path / "a.jsonl").read_text()
+    assert "What is 2 + 2?" in text
+    assert "So 1 more." not in text
+    assert "Let me think" not in text
+
+
+def test_answers_that_break_the_schema_are_no_examples(emulator, tmp_path):
+    """Of a row the first candidate alone was held to it; what goes out is all held to it."""
+    schema = {"type": "object", "properties": {"answer": {"type": "string", "pattern": "everyday"}}}
+    (tmp_path / "schema.json").write_bytes(orjson.dumps(schema))
+    rows = write_lines(tmp_path / "rows.jsonl", [{"id": f"{n}", "prompt": f"Name a city of {n}."} for n in range(6)])
+    settings = {"generation.candidate_count": 4, "generation.response_mime_type": "application/json"}
+    settings |= {"output.schema": str(tmp_path / "schema.json"), "output.schema_field": "none"}
+    run(a_job(emulator.url, rows, **settings, **{"run.max_failed": 6, "retry.invalid_attempts": 1}), tmp_path / "out")
+    table = data(tmp_path / "out")
+    statuses = table.column("status").to_pylist()
+    assert set(statuses) == {"ok", "invalid"}
+    done = take(tmp_path / "out", "openai-sft", tmp_path / "a.jsonl", every_candidate=True)
+    assert done.left_out == {"invalid": statuses.count("invalid")}
+    said = [
+        [candidate["text"] for candidate in row]
+        for row, status in zip(table.column("candidates").to_pylist(), statuses, strict=True)
+        if status == "ok"
+    ]
+    fitting = [text for row in said for text in row if "everyday" in text]
+    assert [contents_of(line)[-1] for line in lines(tmp_path / "a.jsonl")] == [("assistant", text) for text in fitting]
+    passed_over = 4 * len(said) - len(fitting)
+    assert passed_over > 0
+    assert f"; {passed_over} that did not end well left out" in done.notes[0]
+
+
+def test_rows_that_came_from_memory_keep_their_turns(emulator, tmp_path):
+    batcher.run(
+        [{"id": "three", "contents": TURNS}],
+        model="gemini-2.5-flash",
+        out=tmp_path / "out",
+        key="k",
+        base_url=emulator.url,
+    )
+    done = take(tmp_path / "out", "trl-sft", tmp_path / "a.jsonl")
+    assert [role for role, _ in contents_of(lines(tmp_path / "a.jsonl")[0])] == ["user", "assistant"] * 2
+    assert done.notes == ()
 
 
 # CSV
