@@ -14,6 +14,8 @@ from batcher.datasets.messages import COLUMNS, Answered, Asked, Gap, Message
 from batcher.datasets.order import Format, Order
 from batcher.datasets.selection import Selection
 
+_OPENAI_LEAST = 10  # examples, or a fine-tuning job is refused
+
 
 class CsvFile:
     """Rows as CSV.
@@ -68,8 +70,9 @@ class ChatFile:
         self._examples = examples
         self._sink = _chat_sink(order, sink, pa.schema([schema.field(name) for name in self._beside]))
         self.columns = _each(*COLUMNS, "candidates", "status", *self._beside, *order.where)
+        self._to = order.to
+        self._made = 0
         self.take = examples.take
-        self.notes = examples.notes
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Write the rows of a batch that go out and are conversations."""
@@ -85,12 +88,18 @@ class ChatFile:
             self._selection.written += 1
             conversations += made
             places += [place] * len(made)
+        self._made += len(conversations)
         if conversations:
             self._sink.add(conversations, kept.select(self._beside).take(pa.array(places, pa.int64())))
 
     def close(self) -> None:
         """Write what is left."""
         self._sink.close()
+
+    def notes(self) -> list[str]:
+        """Give one line for each surprise."""
+        few = self._to is Format.OPENAI_SFT and self._made < _OPENAI_LEAST
+        return [*self._examples.notes(), *([f"OpenAI asks for at least {_OPENAI_LEAST} examples"] if few else [])]
 
 
 def _chat_sink(order: Order, sink: BinaryIO, beside: pa.Schema) -> ChatSink:

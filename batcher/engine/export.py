@@ -33,8 +33,6 @@ from batcher.store.target import written
 Progress = Callable[[int, int], None]
 """Told the rows so far and the rows there are."""
 
-_OPENAI_LEAST = 10
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
@@ -113,8 +111,7 @@ def export_rows(out: Path, order: Order, *, stdout: BinaryIO, progress: Progress
                 file.add(batch)
             progress(selection.seen, run.tasks)
         file.close()
-    notes = [*file.notes(), *_fewer_than_openai_takes(order, selection)]
-    return exported(order, selection, tasks=run.tasks, running=running, notes=notes)
+    return exported(order, selection, tasks=run.tasks, running=running, notes=file.notes())
 
 
 @contextlib.contextmanager
@@ -187,9 +184,3 @@ def _system(job: Job) -> str | None:
         return None
     text = template.render(Row(ordinal=0, id="", values={}, where="[prompt] system"))
     return text if isinstance(text, str) else None
-
-
-def _fewer_than_openai_takes(order: Order, selection: Selection) -> list[str]:
-    if order.to is not Format.OPENAI_SFT or selection.written >= _OPENAI_LEAST:
-        return []
-    return [f"OpenAI asks for at least {_OPENAI_LEAST} examples"]

@@ -221,6 +221,8 @@ def test_several_samples_and_candidates_are_examples_of_their_own(emulator, tmp_
     said = [candidate["text"] for row in data(tmp_path / "out").column("candidates").to_pylist() for candidate in row]
     assert [contents_of(line)[-1] for line in found] == [("assistant", text) for text in said]
     assert [line["id"] for line in found] == ["q0"] * 6 + ["q1"] * 6
+    done = take(tmp_path / "out", "openai-sft", tmp_path / "c.jsonl", every_candidate=True)
+    assert done.notes == ("12 examples of 4 rows, one of each candidate",)  # enough for OpenAI
 
 
 def test_an_answer_that_calls_a_function_is_no_text(emulator, tmp_path):
