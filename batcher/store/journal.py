@@ -26,8 +26,8 @@ T = TypeVar("T")
 FEW = 32  # a batch of fewer lingers: groups of 8 cost twice the CPU a row of groups of 32 (measured)
 LINGER_S = 0.002
 
-# Records of attempts are appended and found through their index: kept in the order of tasks, the retry of an earlier one
-# split and rewrote pages of 8 KiB, 80 µs of CPU a retry (measured).
+# Records of attempts are appended and found through their index: kept in the order of tasks, the retry of an earlier
+# one split and rewrote pages of 8 KiB, 80 µs of CPU a retry (measured).
 _SCHEMA = """
 create table if not exists meta(key text primary key, value blob) without rowid;
 create table if not exists block(no integer primary key, state text not null, generation integer not null,
