@@ -46,6 +46,15 @@ class _Price:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """The price of a model in one tier changes: `after` holds from `at_us` on, microseconds since the epoch, UTC."""
+
+    at_us: int
+    before: Rates
+    after: Rates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RateCard:
     """Dated prices of many models, as one value.
 
@@ -140,6 +149,21 @@ class RateCard:
             if at_us >= known.from_us:
                 return known.at(billed_input)
         return None
+
+    def changes(self, model: str, tier: str, *, after_us: int, until_us: int) -> tuple[Change, ...]:
+        """The price changes that the card knows of, oldest first, for prompts below the long-context limit.
+
+        Args:
+            model: as in `rates`.
+            tier: as in `rates`.
+            after_us: changes later than this, microseconds since the epoch, UTC.
+            until_us: and not later than this.
+        """
+        return tuple(
+            Change(at_us=new.from_us, before=old.base, after=new.base)
+            for old, new in pairwise(reversed(self._find(model, tier)))
+            if after_us < new.from_us <= until_us
+        )
 
     def _find(self, model: str, tier: str) -> tuple[_Price, ...]:
         name = model.removeprefix("models/").lower()

@@ -184,3 +184,37 @@ def test_canonical_bytes_do_not_depend_on_the_order_of_keys():
 
 def test_it_says_what_no_price_covers():
     assert any("Searches" in line for line in CARD.not_included)
+
+
+def test_changes_to_come_are_told_with_what_was_before():
+    (change,) = CARD.changes("gemini-3.6-flash", "standard", after_us=NOW, until_us=at("2027-01-01"))
+
+    assert change.at_us == at("2027-01-01")
+    assert change.before == CARD.rates("gemini-3.6-flash", "standard", at("2026-12-31"), 10)
+    assert change.after == CARD.rates("gemini-3.6-flash", "standard", at("2027-01-01"), 10)
+
+
+@pytest.mark.parametrize(
+    ("model", "after", "until"),
+    [
+        ("gemini-3.6-flash", "2026-11-22", "2026-12-31"),  # not yet
+        ("gemini-3.6-flash", "2027-01-01", "2027-03-01"),  # no longer to come
+        ("gemini-9-ultra", "2026-11-22", "2030-01-01"),
+        ("gemini-2.5-flash", "2020-01-01", "2030-01-01"),  # one price for ever
+    ],
+)
+def test_no_change_is_told_that_is_none(model, after, until):
+    assert CARD.changes(model, "standard", after_us=at(after), until_us=at(until)) == ()
+
+
+@given(st.sampled_from(CARD.models), st.sampled_from(TIERS), st.integers(0, 400), st.integers(0, 400))
+def test_changes_are_where_the_rates_change(model, tier, start, days):
+    after = at("2026-01-01") + start * 86_400_000_000
+    until = after + days * 86_400_000_000
+    told = CARD.changes(model, tier, after_us=after, until_us=until)
+
+    assert [change.at_us for change in told] == sorted({change.at_us for change in told})
+    for change in told:
+        assert after < change.at_us <= until
+        assert CARD.rates(model, tier, change.at_us - 1, 1) == change.before != change.after
+        assert CARD.rates(model, tier, change.at_us, 1) == change.after
