@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import platform
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +23,7 @@ from batcher.prompts.build import Builder
 from batcher.prompts.schema import answer_schema
 from batcher.rows.index import Index, check_unchanged, load_index, save_index
 from batcher.rows.planning import plan_rows
-from batcher.rows.readers import find_inputs
+from batcher.rows.readers import InputFile, find_inputs
 from batcher.rows.renamed import check_named
 from batcher.store.bills import Terms
 from batcher.store.disk import sha256_of, sync_folder
@@ -166,33 +166,59 @@ def _new_plan(  # noqa: PLR0913
     failpoints: FailPoints,
     stdin: BinaryIO | None,
 ) -> Plan:
+    check_new(job, rundir)
+    files = find_inputs(job.input, spool=rundir.spool, stdin=stdin, told=lambda copied_bytes: counted(0, copied_bytes))
+    plan = draft_plan(job, rundir, files, limit=limit, rows_a_block=block_rows(job), now=now, counted=counted)
+    for stale in rundir.parts():  # the anchor of a plan that was never finished
+        stale.unlink()
+    save_index(plan.index, rundir.index)
+    plan.terms.rates.write(rundir.prices)
+    rundir.write_card(card(plan.manifest, plan.schema, None, licence=job.output.license))
+    write_anchor(rundir, plan.schema, plan.blocks, plan.terms.run_id)
+    rundir.journal.touch()  # before the manifest: where that is and the journal is not, the state is gone
+    sync_folder(rundir.state)
+    rundir.write_manifest(plan.manifest)
+    failpoints.hit("planned")
+    return plan
+
+
+def check_new(job: Job, rundir: RunDir) -> None:
+    """Refuse what can be refused before a long input is read.
+
+    Raises:
+        JobError: the schema of the answers cannot be used.
+        StorageError: the directory holds parts of a run that nobody can name.
+    """
     if any(not part.name.startswith("train-00000-") for part in rundir.parts()):
         raise StorageError(f"{rundir.out}: holds parts but no run.json", hint=_elsewhere(rundir))
-    answer_schema(job)  # a schema that cannot be used is refused before a long input is read
-    files = find_inputs(job.input, spool=rundir.spool, stdin=stdin, told=lambda copied_bytes: counted(0, copied_bytes))
+    answer_schema(job)
+
+
+def draft_plan(  # noqa: PLR0913
+    job: Job,
+    rundir: RunDir,
+    files: Sequence[InputFile],
+    *,
+    limit: int | None,
+    rows_a_block: int,
+    now: dt.datetime,
+    counted: Counted,
+) -> Plan:
+    """Make the plan of a new run and write nothing.
+
+    Raises:
+        JobError, InputError: as `make_plan`.
+    """
     index = plan_rows(
         files,
         job.input,
-        block_rows=block_rows(job),
+        block_rows=rows_a_block,
         limit=limit,
         has_template=job.prompt.template is not None,
         reserved=RESERVED,
         on_progress=counted,
     )
-    rates = RateCard.bundled()
-    manifest = _manifest(job, index, now, limit)
-    plan = _plan(job, rundir, index, manifest, rates)
-    for stale in rundir.parts():  # the anchor of a plan that was never finished
-        stale.unlink()
-    save_index(index, rundir.index)
-    rates.write(rundir.prices)
-    rundir.write_card(card(manifest, plan.schema, None, licence=job.output.license))
-    write_anchor(rundir, plan.schema, plan.blocks, plan.terms.run_id)
-    rundir.journal.touch()  # before the manifest: where that is and the journal is not, the state is gone
-    sync_folder(rundir.state)
-    rundir.write_manifest(manifest)
-    failpoints.hit("planned")
-    return plan
+    return _plan(job, rundir, index, _manifest(job, index, now, limit), RateCard.bundled())
 
 
 def _plan(job: Job, rundir: RunDir, index: Index, manifest: Mapping[str, Any], rates: RateCard) -> Plan:

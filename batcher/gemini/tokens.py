@@ -23,8 +23,12 @@ IMAGE_TOKENS = 10_000
 _FRAME_TOKENS = 16  # role and turn marks around each text; one or two were seen
 _OUTPUT_LIMIT = 65_536
 _SMALL_OUTPUT_LIMIT = 8_192
+_SHORT_ANSWER = 5
+_LONG_ANSWER = 800
+_THOUGHTS = 2_000
 _ASCII = bytes(range(128))
 _SMALL_OUTPUT = re.compile(r"gemini-(?:1\.0|1\.5|2\.0)(?!.*thinking)")
+_THOUGHTLESS = re.compile(r"gemini-(?:1\.0|1\.5|2\.0)(?!.*thinking)|gemini-2\.5-flash-(?:lite|image)|gemma-|imagen-")
 
 
 def estimate_tokens(text: str) -> int:
@@ -87,6 +91,24 @@ def output_bound(model: str, generation_config: Mapping[str, Any]) -> int:
     limit = _SMALL_OUTPUT_LIMIT if _SMALL_OUTPUT.match(bare_model(model)) else _OUTPUT_LIMIT
     each = _positive(generation_config.get("max_output_tokens"), limit)
     return each * _positive(generation_config.get("candidate_count"), 1)
+
+
+def usual_output(model: str, generation_config: Mapping[str, Any]) -> tuple[int, int]:
+    """Guess the billed output tokens of one request when no answer has been seen: from, to.
+
+    A word or a page for each candidate, and up to a few pages of thoughts where the model thinks and may. Most answers
+    are in between; nothing more is known before the first one.
+
+    Args:
+        model: with or without `models/`.
+        generation_config: canonical.
+    """
+    candidates = _positive(generation_config.get("candidate_count"), 1)
+    thinking = generation_config.get("thinking_config") or {}
+    is_off = isinstance(thinking, Mapping) and thinking.get("thinking_budget") == 0
+    thoughts = 0 if is_off or _THOUGHTLESS.match(bare_model(model)) else _THOUGHTS
+    bound = output_bound(model, generation_config)
+    return min(_SHORT_ANSWER * candidates, bound), min(_LONG_ANSWER * candidates + thoughts, bound)
 
 
 def _media_tokens(part: Mapping[str, Any]) -> int:

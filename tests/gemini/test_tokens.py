@@ -16,6 +16,7 @@ from batcher.gemini.tokens import (
     input_bound,
     output_bound,
     text_bound,
+    usual_output,
     utf8_bytes,
 )
 
@@ -114,3 +115,22 @@ def test_the_bound_of_a_request_does_not_touch_it() -> None:
 )
 def test_output_bounds(model: str, generation_config: dict[str, Any], tokens: int) -> None:
     assert output_bound(model, generation_config) == tokens
+
+
+@pytest.mark.parametrize(
+    ("model", "config", "low", "high"),
+    [
+        ("gemini-2.5-flash", {}, 5, 2_800),
+        ("models/gemini-2.5-flash", {"thinking_config": {"thinking_budget": 0}}, 5, 800),
+        ("gemini-3.6-flash", {"thinking_config": {"thinking_budget": 512}}, 5, 2_800),
+        ("gemini-2.0-flash", {}, 5, 800),
+        ("gemini-2.0-flash-thinking-exp", {}, 5, 2_800),
+        ("gemini-2.5-flash-lite", {}, 5, 800),
+        ("gemini-2.5-flash", {"candidate_count": 4}, 20, 5_200),
+        ("gemini-2.5-flash", {"max_output_tokens": 64}, 5, 64),
+        ("gemini-2.5-flash", {"max_output_tokens": 2}, 2, 2),
+    ],
+)
+def test_an_unseen_answer_is_a_word_or_a_page(model: str, config: dict[str, Any], low: int, high: int) -> None:
+    assert usual_output(model, config) == (low, high)
+    assert high <= output_bound(model, config)
