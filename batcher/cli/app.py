@@ -25,6 +25,7 @@ EXIT_BUG = 70  # EX_SOFTWARE of sysexits.h: our fault, and none of the codes tha
 
 VERBS: Mapping[str, tuple[str, str]] = {
     "demo": ("batcher.cli.demo:demo", "See it work in a minute, without a key."),
+    "plan": ("batcher.cli.plan:plan", "What a run would do and cost; sends nothing."),
     "run": ("batcher.cli.run:run", "Ask every row; the same command again continues."),
     "inspect": ("batcher.cli.inspect:inspect", "What a file holds, and the first request it makes."),
     "status": ("batcher.cli.look:status", "How far a run is."),

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
@@ -16,8 +17,10 @@ import click
 from batcher.cli.say import TYPED
 from batcher.datasets.order import Exported, Format, Order
 from batcher.engine.inspection import Inspection
+from batcher.engine.outlook import Forecast
 from batcher.engine.progress import Snapshot, Summary
 from batcher.job.key import Secret
+from batcher.job.load import Loaded
 from batcher.job.spec import Job
 from batcher.records import Status
 from batcher.reports.status import RunStatus
@@ -42,6 +45,10 @@ class Engine(Protocol):
 
     def run(self, job: Job, *, key: Secret, out: Path, limit: int | None, watch: Watch) -> Summary:
         """Run a job, or go on with it."""
+        ...
+
+    def forecast(self, loaded: Loaded, *, out: Path, limit: int | None) -> Forecast:
+        """Say what a run would do; nothing is sent."""
         ...
 
     def retry(self, job: Job, *, key: Secret, out: Path, statuses: frozenset[Status], watch: Watch) -> Summary:
@@ -89,6 +96,12 @@ class LocalEngine:
             stdin=piped_in(),
         )
         return run_job(job, key=key, out=out, options=options)
+
+    def forecast(self, loaded: Loaded, *, out: Path, limit: int | None) -> Forecast:
+        """See `Engine.forecast`."""
+        from batcher.engine.forecast import forecast  # noqa: PLC0415
+
+        return forecast(loaded, out, limit=limit, now=datetime.now(UTC))
 
     def retry(self, job: Job, *, key: Secret, out: Path, statuses: frozenset[Status], watch: Watch) -> Summary:
         """See `Engine.retry`."""

@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -90,6 +91,7 @@ def _tolerance(_: click.Context, __: click.Parameter, value: str | None) -> int 
     "--strict", is_flag=True, default=None, help="Refuse the input when one row cannot be read or sent whole."
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Ask the first N rows only, into OUT.preview.")
+@click.option("--show", is_flag=True, help="Print each row that --limit asked, and what all rows would cost.")
 @click.option("--max-failed", callback=_tolerance, metavar="N|N%", help="Failed rows that still end in exit code 0.")
 @voice_options
 @click.pass_context
@@ -98,11 +100,11 @@ def run(ctx: click.Context, /, job: Path | None, sets: tuple[str, ...], limit: i
 
     \b
       batcher run jobs/hello/job.toml
-      batcher run jobs/hello/job.toml --limit 5             look before you leap
+      batcher run jobs/hello/job.toml --limit 5 --show      look before you leap
       batcher run -i prompts.jsonl -m gemini-2.5-flash -o out/first
     """  # noqa: D301  click wants the character, not the letters
     said = voice(given)
-    loaded = load_job(job, flags=_flags(given), sets=sets, environ=os.environ)
+    loaded = load_job(job, flags=flags_of(given), sets=sets, environ=os.environ)
     _say_settings(said, loaded)
     key = read_key(loaded.job.endpoint, os.environ)
     _say_note(said, key.note)
@@ -114,7 +116,14 @@ def run(ctx: click.Context, /, job: Path | None, sets: tuple[str, ...], limit: i
             limit=limit,
             watch=watch,
         )
-    return close(ctx, said, _naming(key, summary))
+    if not given["show"]:
+        return close(ctx, said, _naming(key, summary))
+    from batcher.cli.preview import full_command, show_rows  # noqa: PLC0415  rich takes 0.1 s that a run need not spend
+
+    also = show_rows(ctx, said, loaded, summary, limit=limit)
+    if limit is not None and summary.exit_code == Exit.DONE:
+        summary = replace(summary, next_command=full_command(ctx.meta.get(TYPED, ())))
+    return close(ctx, said, _naming(key, summary), also)
 
 
 @click.command(short_help="Ask again what did not end well.")
@@ -152,11 +161,11 @@ def retry(ctx: click.Context, /, out: Path, statuses: tuple[str, ...], sets: tup
     return close(ctx, said, _naming(key, summary))
 
 
-def close(ctx: click.Context, said: Voice, summary: Summary) -> Exit:
+def close(ctx: click.Context, said: Voice, summary: Summary, also: Mapping[str, Any] = MappingProxyType({})) -> Exit:
     """Print how it ended; give its exit code. A run that stopped goes on by the same command, which only we know."""
     if not summary.next_command:
         summary = replace(summary, next_command=shlex.join(["batcher", *ctx.meta.get(TYPED, ())]))
-    said.result(summary_lines(summary), summary_json(summary))
+    said.result(summary_lines(summary), {**summary_json(summary), **also})
     return summary.exit_code
 
 
@@ -167,15 +176,13 @@ def _naming(key: Secret, summary: Summary) -> Summary:
     return replace(summary, notes=(*summary.notes, f"asked with the {key.origin}"))
 
 
-def _flags(given: Mapping[str, Any]) -> dict[str, Any]:
+def flags_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn what click parsed into settings of a job, by their dotted names."""
     return {setting: given[name] or None if name == "input" else given[name] for name, setting in _SETTINGS.items()}
 
 
 def _say_settings(said: Voice, loaded: Loaded) -> None:
-    for setting, source in loaded.sources.items():
-        section, _, name = setting.partition(".")
-        value = getattr(loaded.job, section)
-        value = value[name] if isinstance(value, dict) else getattr(value, name) if name else value
+    for setting, value, source in loaded.settings():
         if source != "default" or value is not None:
             said.detail(f"{setting} = {shown(value)}  ({source})")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -41,6 +42,12 @@ class Voice:
         if self.verbose:
             click.echo(line, err=True)
 
+    def print(self, lines: Sequence[str]) -> None:
+        """Say lines that are a part of what came out."""
+        if not self.quiet:
+            for line in lines:
+                click.echo(line)
+
     def result(self, lines: Sequence[str], document: Mapping[str, Any]) -> None:
         """Say what came out: prose for people, or the same as JSON; the first line is the verdict."""
         if self.as_json:
@@ -54,6 +61,13 @@ class Voice:
 def width(stream: TextIO | None = None) -> int:
     """Give the columns of the terminal behind a stream, stdout unless given; 0 when there is none."""
     return shutil.get_terminal_size().columns if (stream or sys.stdout).isatty() else 0
+
+
+def colour(stream: TextIO | None = None) -> bool:
+    """Say whether a stream, stdout unless given, is a terminal that wants colours (no-color.org)."""
+    return (
+        (stream or sys.stdout).isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
+    )
 
 
 def voice_options(verb: Verb) -> Verb:

@@ -57,6 +57,14 @@ class Loaded:
     folder: Path
     sources: Mapping[str, str]
 
+    def settings(self) -> Iterator[tuple[str, Any, str]]:
+        """Give every setting: its dotted name, its value, where that comes from."""
+        for name, source in self.sources.items():
+            section, _, rest = name.partition(".")
+            value = getattr(self.job, section)
+            value = value[rest] if isinstance(value, dict) else getattr(value, rest) if rest else value
+            yield name, value, source
+
 
 Sets = Sequence[str] | Mapping[str, Any]
 """`a.b=c` each, where `c` is a TOML value or bare text; or dotted setting -> value, from a caller that has values."""

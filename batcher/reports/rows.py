@@ -21,23 +21,33 @@ def row_lines(row: Mapping[str, Any], *, width: int = 0) -> list[str]:
         row: columns of `data/`; any of them may be missing.
         width: columns of the terminal, to break long lines between words; 0 leaves them whole.
     """
-    facts = [str(row.get("status") or "open")]
-    if row.get("input_tokens") or row.get("output_tokens"):
-        facts.append(f"{row.get('input_tokens') or 0:,} in, {row.get('output_tokens') or 0:,} out")
-    if row.get("cost_usd"):
-        facts.append(dollars(Decimal(str(row["cost_usd"]))))
     name = plain(str(row.get("id") or "row")).replace("\n", " ")
-    head = f"{name}  {' · '.join(facts)}"
-    answer = row.get("response")
-    why = ": ".join(filter(None, (row.get("error_kind"), row.get("error_message")))) or None
-    if not answer:
-        answer, why = why or row.get("finish_reason"), None
+    head = f"{name}  {' · '.join(facts_of(row))}"
+    answer, why = answer_of(row)
     return [
         head,
         *_indented("> ", row.get("prompt"), width),
         *_indented("  ", answer, width),
         *_indented("! ", why, width),  # of an answer that is there but not what was asked for
     ]
+
+
+def facts_of(row: Mapping[str, Any]) -> list[str]:
+    """Say in a few words what became of a row, what it took and what it cost."""
+    facts = [str(row.get("status") or "open")]
+    if row.get("input_tokens") or row.get("output_tokens"):
+        facts.append(f"{row.get('input_tokens') or 0:,} in, {row.get('output_tokens') or 0:,} out")
+    if row.get("cost_usd"):
+        facts.append(dollars(Decimal(str(row["cost_usd"]))))
+    return facts
+
+
+def answer_of(row: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """Give the answer of a row, or why there is none; and what is wrong with an answer that is there."""
+    why = ": ".join(filter(None, (row.get("error_kind"), row.get("error_message")))) or None
+    if row.get("response"):
+        return str(row["response"]), why
+    return why or row.get("finish_reason"), None
 
 
 def plain(text: str) -> str:

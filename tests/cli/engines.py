@@ -7,11 +7,13 @@ from typing import Any, BinaryIO
 
 from batcher.cli.engine import Watch
 from batcher.datasets.order import Exported, Order
+from batcher.engine.outlook import Forecast
 from batcher.engine.progress import Snapshot, Summary
 from batcher.job.key import Secret
+from batcher.job.load import Loaded
 from batcher.job.spec import Job
 from batcher.records import Status
-from tests.reports.builders import a_snapshot, a_summary
+from tests.reports.builders import a_forecast, a_snapshot, a_summary
 
 
 @dataclass(kw_only=True)
@@ -20,6 +22,7 @@ class FakeEngine:
     snapshots: Sequence[Snapshot] = field(default_factory=lambda: [a_snapshot(0), a_snapshot(50)])
     error: Exception | None = None
     known_job: Job | None = None
+    ahead: Forecast = field(default_factory=a_forecast)
     seen: Any = None
     rows: Sequence[Mapping[str, Any]] = ()
     exported: Exported | None = None
@@ -28,6 +31,12 @@ class FakeEngine:
     def run(self, job: Job, *, key: Secret, out: Path, limit: int | None, watch: Watch) -> Summary:
         self.called = {"job": job, "key": key, "out": out, "limit": limit}
         return self._go(watch)
+
+    def forecast(self, loaded: Loaded, *, out: Path, limit: int | None) -> Forecast:
+        self.called |= {"loaded": loaded, "of": out, "limit of": limit}
+        if self.error is not None:
+            raise self.error
+        return self.ahead
 
     def retry(self, job: Job, *, key: Secret, out: Path, statuses: frozenset[Status], watch: Watch) -> Summary:
         self.called = {"job": job, "key": key, "out": out, "statuses": statuses}

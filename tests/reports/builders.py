@@ -1,8 +1,9 @@
-"""Totals, snapshots and summaries with everything but the point of the test filled in."""
+"""Totals, snapshots, summaries and forecasts with everything but the point of the test filled in."""
 
 from decimal import Decimal
 from typing import Any
 
+from batcher.engine.outlook import Assumed, Estimate, First, Forecast, Limit, Money, Pace, Setting, Span
 from batcher.engine.progress import Phase, Snapshot, Summary, Tokens, Totals
 from batcher.errors import Exit
 from batcher.records import Status
@@ -50,3 +51,76 @@ def a_summary(**given: Any) -> Summary:
         "next_command": "batcher show out/he",
     }
     return Summary(**defaults | given)
+
+
+def an_estimate(**given: Any) -> Estimate:
+    defaults: dict[str, Any] = {
+        "requests": 5_000,
+        "input_tokens": Span(1_912_345, 2_100_000, 2_400_001),
+        "output_tokens": Span(800_000, 1_000_000, 1_300_000),
+        "cost_usd": Money(Decimal("2.5737035"), Decimal("3.13"), Decimal("3.97000030")),
+        "most_usd": Decimal("128.4"),
+        "unpriced": (),
+    }
+    return Estimate(**defaults | given)
+
+
+def a_forecast(**given: Any) -> Forecast:
+    defaults: dict[str, Any] = {
+        "job": "sft",
+        "model": "gemini-2.5-flash",
+        "endpoint": "https://generativelanguage.googleapis.com",
+        "run_dir": "out/sft",
+        "files": (("rows.jsonl", "jsonl", 12_345_678),),
+        "shape": "table",
+        "id_key": "id",
+        "prompt_key": None,
+        "rows": 5_000,
+        "rows_exact": True,
+        "samples": 1,
+        "looked_at": 1_000,
+        "problems": (0, ()),
+        "first": First(
+            id="q1",
+            where="rows.jsonl:1",
+            prompt="Say [red]x[/red]\x1b[31m twice.",
+            system="Be kind.",
+            request={"contents": [{"role": "user", "parts": [{"text": "y" * 700}]}]},
+        ),
+        "resume": None,
+        "left": 5_000,
+        "assumed": Assumed(
+            input_scale=Span(0.9, 1.0, 1.1),
+            input_from="learnt from 5 rows of out/sft.preview",
+            output=Span(160, 200, 260),
+            output_from="learnt from 5 rows of out/sft.preview, which are few",
+            latency_s=Span(1.0, 2.0, 4.0),
+            latency_from="a guess by their length",
+        ),
+        "estimate": an_estimate(),
+        "tier": "standard",
+        "flex": an_estimate(cost_usd=Money(Decimal("1.29"), Decimal("1.57"), Decimal("1.99"))),
+        "card": "2026-11-22 (genai-prices 0.2.3)",
+        "price_changes": (),
+        "pace": Pace(
+            limits=(
+                Limit(name="requests/min", rows_per_min=Span(1_000, 1_000, 1_000), arithmetic="1,000 a minute"),
+                Limit(
+                    name="concurrency",
+                    rows_per_min=Span(480, 960, 1_920),
+                    arithmetic="32 at once x 60 s ÷ 1 to 4 s an answer",
+                ),
+            ),
+            bottleneck="concurrency",
+            time_s=Span(157.25, 314.5, 629.0),
+            days=None,
+        ),
+        "settings": (
+            Setting(name="model", value="gemini-2.5-flash", source="jobs/sft/job.toml:3"),
+            Setting(name="limits.concurrency", value=32, source="flag --concurrency"),
+            Setting(name="retry.attempts", value=5, source="default"),
+            Setting(name="run.drain_s", value=25.0, source="default"),
+        ),
+        "notes": (),
+    }
+    return Forecast(**defaults | given)
