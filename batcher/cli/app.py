@@ -25,6 +25,7 @@ EXIT_BUG = 70  # EX_SOFTWARE of sysexits.h: our fault, and none of the codes tha
 
 VERBS: Mapping[str, tuple[str, str]] = {
     "demo": ("batcher.cli.demo:demo", "See it work in a minute, without a key."),
+    "init": ("batcher.cli.init:init", "Copy a ready job to start from."),
     "plan": ("batcher.cli.plan:plan", "What a run would do and cost; sends nothing."),
     "run": ("batcher.cli.run:run", "Ask every row; the same command again continues."),
     "inspect": ("batcher.cli.inspect:inspect", "What a file holds, and the first request it makes."),
@@ -33,6 +34,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "retry": ("batcher.cli.run:retry", "Ask again what did not end well."),
     "export": ("batcher.cli.export:export", "A run in somebody else's format."),
     "schema": ("batcher.cli.job:schema", "The JSON Schema of a job file, for editors."),
+    "doctor": ("batcher.cli.doctor:doctor", "Say whether this machine is ready."),
     "emulate": ("batcher.cli.emulate:emulate", "Gemini on localhost."),
 }
 """Verb -> where its code is, and what help says of it; so `--help` loads none of them."""

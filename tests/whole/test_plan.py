@@ -180,3 +180,29 @@ def test_a_full_run_that_would_be_refused_is_a_note(batcher):
     assert said.exit_code == Exit.DONE
     assert "note: of the full run: out/a: this run was planned for another job" in said.err.splitlines()
     assert "full run ~" not in said.out
+
+
+def test_the_doctor_finds_this_machine_ready(batcher):
+    said = batcher("doctor", "-m", MODEL, "--json")
+
+    document = json.loads(said.out)
+    states = {check["name"]: check["state"] for check in document["checks"]}
+    assert (said.exit_code, document["exit_code"]) == (0, 0)
+    assert (states["key"], states["endpoint"], states["models"], states["emulator"]) == ("ok",) * 4
+    assert KEY not in said.out + said.err
+
+
+def test_the_doctor_of_a_job_that_is_wrong_says_what_run_would_say(batcher):
+    said = batcher("doctor", "nowhere.toml")
+
+    assert (said.exit_code, said.refusal, said.sent) == (Exit.USAGE, ["error: No such job: nowhere.toml"], 0)
+
+
+def test_the_doctor_without_a_key_is_not_ready(batcher, monkeypatch):
+    monkeypatch.delenv("GEMINI_API_KEY")
+
+    said = batcher("doctor", "--offline")
+
+    assert (said.exit_code, said.sent) == (Exit.USAGE, 0)
+    assert said.verdict == "not ready: 1 thing to mend"
+    assert "→ export GEMINI_API_KEY=…, or set key_file in [endpoint]" in said.out

@@ -1,0 +1,140 @@
+"""The doctor against the emulator: key, model, endpoint, disk."""
+
+import os
+
+import pytest
+
+from batcher.emulator.server import Emulator
+from batcher.emulator.settings import Settings
+from batcher.engine.checkup import State
+from batcher.engine.doctor import Subject, examine, sync_ms
+from tests.builders import a_job
+from tests.whole.console import KEY, MODEL
+
+
+@pytest.fixture(scope="module")
+def endpoint():
+    with Emulator(Settings(keys=(KEY,), models=(MODEL,))).in_thread() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def checks(endpoint, tmp_path):
+    """Examines; gives name -> (state, found, hint)."""
+
+    def examined(*, environ=None, model=MODEL, offline=False, out=tmp_path, **settings):
+        job = a_job(**{"endpoint.base_url": endpoint.url} | settings)
+        environ = {"GEMINI_API_KEY": KEY} if environ is None else environ
+        subject = Subject(job=job, out=out, model=model, environ=environ, offline=offline)
+        return {check.name: (check.state, check.found, check.hint) for check in examine(subject)}
+
+    return examined
+
+
+def test_a_machine_that_is_ready(checks, endpoint):
+    found = checks()
+
+    assert list(found) == [
+        "python", "platform", "packages", "key", "endpoint", "models", "clock", "proxy", "disk", "ulimit -n"
+    ]  # fmt: skip
+    assert {state for state, _, _ in found.values()} <= {State.OK, State.WARN}
+    assert found["key"] == (State.OK, "key from GEMINI_API_KEY (…6789)", "")
+    assert found["models"] == (State.OK, f"{MODEL}: there, and the key is accepted", "")
+    assert found["clock"] == (State.OK, "in step with the endpoint's", "")
+    assert found["endpoint"][1].startswith(f"{endpoint.url}: reached in ")
+    assert "sqlite 3." in found["packages"][1]
+
+
+def test_the_list_of_models_when_no_model_is_named(checks):
+    assert checks(model=None)["models"] == (State.OK, "the list of models: there, and the key is accepted", "")
+
+
+def test_no_key(checks):
+    found = checks(environ={})
+
+    assert found["key"] == (
+        State.FAIL,
+        "no key: GOOGLE_API_KEY and GEMINI_API_KEY are not set",
+        "export GEMINI_API_KEY=…, or set key_file in [endpoint]",
+    )
+    assert found["endpoint"][0] is State.OK
+    assert "models" not in found
+
+
+def test_a_key_that_is_refused_is_named_by_its_source(checks):
+    state, found, hint = checks(environ={"GOOGLE_API_KEY": "another-key-9876543210"})["models"]
+
+    assert state is State.FAIL
+    assert found.startswith(f"{MODEL}: bad_key (HTTP 400): API key not valid.")
+    assert hint == "asked with the key from GOOGLE_API_KEY (…3210)"
+
+
+def test_a_model_that_nobody_has(checks):
+    state, found, hint = checks(model="gemini-9")["models"]
+
+    assert state is State.FAIL
+    assert found.startswith("gemini-9: not_found (HTTP 404): models/gemini-9 is not found")
+    assert hint == "another model with -m, or another endpoint with --base-url"
+
+
+def test_an_endpoint_that_may_have_no_list_of_models(checks):
+    state, _, hint = checks(model="gemini-9", endpoint__dialect="flat")["models"]
+
+    assert (state, hint) == (State.WARN, "this endpoint may have no list of models; --limit 1 tries one row")
+
+
+def test_an_endpoint_that_is_not_there(checks):
+    found = checks(**{"endpoint.base_url": "http://127.0.0.1:1"})
+
+    assert found["endpoint"][0] is State.FAIL
+    assert found["endpoint"][1].startswith("http://127.0.0.1:1: ")
+    assert found["endpoint"][2] == "check the network, --base-url and proxies"
+    assert "models" not in found
+
+
+def test_offline_leaves_the_endpoint_alone(checks, endpoint):
+    before = endpoint.totals().requests
+
+    found = checks(offline=True)
+
+    assert found["endpoint"] == (State.OK, f"{endpoint.url}: not looked at (--offline)", "")
+    assert "models" not in found
+    assert endpoint.totals().requests == before
+
+
+def test_a_proxy_is_named_by_its_variable_and_never_by_its_value(checks):
+    environ = {"GEMINI_API_KEY": KEY, "HTTPS_PROXY": "http://user:secret@proxy:3128", "http_proxy": " "}
+
+    state, found, _ = checks(environ=environ, offline=True)["proxy"]
+
+    assert (state, found) == (State.WARN, "HTTPS_PROXY is set and not used")
+
+
+def test_the_disk_under_a_folder_that_is_not_there_yet(checks, tmp_path):
+    state, found, _ = checks(out=tmp_path / "not/yet", offline=True)["disk"]
+
+    assert found.startswith(f"{tmp_path}: ")
+    assert state in {State.OK, State.WARN}
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written(checks, tmp_path):
+    tmp_path.chmod(0o500)
+
+    assert checks(offline=True)["disk"][0] is State.FAIL
+
+
+def test_the_journal_may_be_on_another_disk(checks, tmp_path):
+    found = checks(offline=True, output__state_dir=str(tmp_path / "state"), out=tmp_path)
+
+    assert found["disk"][1].startswith(f"{tmp_path}: ")
+
+
+def test_more_at_once_than_the_process_may_open(checks):
+    assert checks(offline=True, limits__concurrency=1)["ulimit -n"][0] is State.OK
+
+
+def test_a_sync_takes_time_and_leaves_nothing(tmp_path):
+    assert sync_ms(tmp_path) > 0
+    assert list(tmp_path.iterdir()) == []
