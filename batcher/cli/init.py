@@ -12,7 +12,7 @@ import click
 from batcher.cli.say import Voice, colour, voice, voice_options, width
 from batcher.errors import UserError
 from batcher.job.copy import Copied, Ready, copy_job, ready_jobs
-from batcher.reports.screen import drawn, grid, safe
+from batcher.reports.paper import drawn, grid, safe
 
 
 @click.command(short_help="Copy a ready job to start from.")

@@ -31,7 +31,8 @@ def show_rows(
         The same for `--json`: `shown`, and `full_run` with the fields of `batcher plan --json`.
     """
     rows = first_rows(Path(summary.run_dir), limit or _ROWS_SHOWN)
-    said.print(["", *row_panels(rows, width=width(), colour=colour())])
+    shown = row_panels(rows, width=width(), colour=colour())
+    said.print(["", *shown, *([""] if shown and shown[-1] else [])])
     document: dict[str, Any] = {"shown": rows}
     if limit is None:
         return document

@@ -7,7 +7,7 @@ from typing import Any
 from rich.text import Text
 
 from batcher.engine.checkup import Checkup, State
-from batcher.reports.screen import drawn, grid, safe
+from batcher.reports.paper import drawn, grid, safe
 
 _STYLES = {State.OK: "green", State.WARN: "yellow", State.FAIL: "bold red"}
 

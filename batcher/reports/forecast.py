@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
@@ -18,6 +19,7 @@ from batcher.reports.terminal import dollars, duration
 
 _LONGEST_TEXT = 600
 _DEFAULT = "default"
+_IN_JOB_FILE = re.compile(r"(.*/)([^/]+:\d+)")
 
 
 def forecast_lines(
@@ -41,7 +43,7 @@ def forecast_lines(
         "",
         grid([*_limits(forecast)], head=("limit", "rows/min", "by")),
         "",
-        grid([*_settings(forecast, all_settings)], head=("setting", "value", "from"), wide=1),
+        grid([*_settings(forecast, all_settings)], head=("setting", "value", "from"), wide=2),
         *_notes(forecast, all_settings=all_settings),
     ]
     # The last line is whole, however long: it is there to be copied.
@@ -132,6 +134,8 @@ def _rows(forecast: Forecast) -> str:
 
 
 def _facts(forecast: Forecast) -> Iterator[tuple[str, Text]]:
+    if places := [one.source for one in forecast.settings if _IN_JOB_FILE.fullmatch(one.source)]:
+        yield "job", safe(places[0].rpartition(":")[0])
     for at, (name, kind, size) in enumerate(forecast.files[:3]):
         yield "" if at else "input", safe(f"{name} ({kind}, {_bytes(size)})")
     if len(forecast.files) > 3:
@@ -222,7 +226,7 @@ def _limits(forecast: Forecast) -> Iterator[tuple[str | Text, ...]]:
 def _settings(forecast: Forecast, all_settings: bool) -> Iterator[tuple[str | Text, ...]]:
     for setting in forecast.settings:
         if all_settings or setting.source != _DEFAULT:
-            yield setting.name, safe(shown(setting.value)), safe(setting.source)
+            yield setting.name, safe(shown(setting.value)), safe(_IN_JOB_FILE.sub(r"\2", setting.source))
 
 
 def _notes(forecast: Forecast, *, all_settings: bool) -> Iterator[RenderableType]:

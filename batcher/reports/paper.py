@@ -41,20 +41,20 @@ def drawn(things: Sequence[RenderableType], *, width: int, colour: bool) -> list
     return [line.rstrip() for line in paper.getvalue().splitlines()]
 
 
-def grid(rows: Sequence[tuple[str | Text, ...]], *, head: Sequence[str] = (), wide: int = -1) -> Table:
+def grid(rows: Sequence[tuple[str | Text, ...]], *, head: Sequence[str] = (), wide: int = 1) -> Table:
     """Set rows in columns without lines; two blanks in front and between.
 
     Args:
         rows: as many cells each; a text is shown as it is, whatever marks are in it.
         head: names of the columns.
-        wide: the column that gives way when the terminal is narrow; the last one unless said.
+        wide: so many columns, the last ones, give way when the terminal is narrow.
     """
     table = Table(box=None, show_header=bool(head), header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("")  # the margin
     table.columns[0].width = 0
     count = len(rows[0]) if rows else len(head)
     for at in range(count):
-        gives_way = at == wide % count
+        gives_way = at >= count - wide
         table.add_column(head[at] if head else "", no_wrap=not gives_way, overflow="fold" if gives_way else "ellipsis")
     for row in rows:
         table.add_row("", *row)

@@ -21,6 +21,7 @@ def test_a_forecast_in_eighty_columns():
     assert lines(a_forecast(), width=80) == [
         "sft: 5,000 requests to gemini-2.5-flash, about $3.13 ($2.57 to $3.97)",
         "",
+        "  job       jobs/sft/job.toml",
         "  input     rows.jsonl (jsonl, 12.3 MB)",
         "  rows      5,000 rows; 1,000 of them looked at",
         "  shape     table, asked by the template, names in column 'id'",
@@ -49,7 +50,7 @@ def test_a_forecast_in_eighty_columns():
         "  concurrency ←  480 to 1,920  32 at once x 60 s ÷ 1 to 4 s an answer",
         "",
         "  setting             value               from",
-        '  model               "gemini-2.5-flash"  jobs/sft/job.toml:3',
+        '  model               "gemini-2.5-flash"  job.toml:3',
         "  limits.concurrency  32                  flag --concurrency",
         "  and 2 at their defaults: -v shows them",
         "",
