@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batcher.asking.probe import Knock, Look, knock, look
+from batcher.asking.scrub import scrub
 from batcher.asking.transport import Target
 from batcher.engine import checkup
 from batcher.engine.checkup import Check
@@ -32,6 +33,7 @@ from batcher.records import Answer, Kind, Reply
 
 _PACKAGES = ("aiohttp", "uvloop", "pyarrow", "orjson", "pydantic", "aiolimiter", "tenacity", "jinja2", "rich")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+_NETWORK = "check the network and --base-url; a proxy needs trust_env, an authority of your own SSL_CERT_FILE"
 _SYNCS = 5
 _SYNC_BYTES = 4096
 
@@ -112,14 +114,14 @@ def _target(endpoint: Endpoint, secret: Secret) -> Target:
 
 def _reached(url: str, knocked: Knock) -> Check:
     if knocked.problem:
-        return checkup.fail("endpoint", f"{url}: {knocked.problem}", "check the network, --base-url and proxies")
+        return checkup.fail("endpoint", f"{url}: {knocked.problem}", _NETWORK)
     return checkup.ok("endpoint", f"{url}: reached in {knocked.took_ms:,.0f} ms, {knocked.tls or 'plain http'}")
 
 
 def _served(subject: Subject, looked: Look, secret: Secret) -> Iterator[Check]:
     """What the endpoint said when it was asked for its models."""
     if looked.reply is None:
-        yield checkup.fail("models", f"no answer: {looked.problem}", "check the network, --base-url and proxies")
+        yield checkup.fail("models", f"no answer: {looked.problem}", _NETWORK)
         return
     yield _models(subject, looked.reply, secret)
     yield checkup.clock(looked.ahead_s)
@@ -130,7 +132,8 @@ def _models(subject: Subject, reply: Reply, secret: Secret) -> Check:
     if reply.status == 200:
         return checkup.ok("models", f"{asked}: there, and the key is accepted")
     verdict = judge(reply, _answer(reply))
-    said = f"{asked}: {verdict.reason} (HTTP {reply.status}){f': {verdict.message}' if verdict.message else ''}"
+    why = f"{verdict.reason} (HTTP {reply.status}){f': {verdict.message}' if verdict.message else ''}"
+    said = f"{asked}: {scrub(why, secret.reveal())}"
     if verdict.reason in {"not_found", "not_served"}:
         if subject.model is None or subject.job.endpoint.dialect is Dialect.FLAT:
             return checkup.warn("models", said, "this endpoint may have no list of models; --limit 1 tries one row")

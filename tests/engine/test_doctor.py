@@ -1,7 +1,10 @@
 """The doctor against the emulator: key, model, endpoint, disk."""
 
 import os
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import orjson
 import pytest
 
 from batcher.emulator.server import Emulator
@@ -69,6 +72,34 @@ def test_a_key_that_is_refused_is_named_by_its_source(checks):
     assert hint == "asked with the key from GOOGLE_API_KEY (…3210)"
 
 
+def test_a_key_that_is_sent_back_is_not_shown(tmp_path):
+    """However short it is: here nothing is kept, so hiding it does no damage."""
+    key = "s3cret"
+
+    class Echo(BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = orjson.dumps({"error": {"code": 401, "message": f"no such key: {self.headers['x-goog-api-key']}"}})
+            self.send_response(401)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        job = a_job(**{"endpoint.base_url": f"http://127.0.0.1:{server.server_port}"})
+        subject = Subject(job=job, out=tmp_path, model=MODEL, environ={"GEMINI_API_KEY": key}, offline=False)
+        said = {check.name: f"{check.found} {check.hint}" for check in examine(subject)}
+        server.shutdown()
+
+    assert said["models"] == (
+        f"{MODEL}: unauthenticated (HTTP 401): no such key: [secret] asked with the key from GEMINI_API_KEY (…)"
+    )
+    assert key not in "".join(said.values())
+
+
 def test_a_model_that_nobody_has(checks):
     state, found, hint = checks(model="gemini-9")["models"]
 
@@ -88,7 +119,9 @@ def test_an_endpoint_that_is_not_there(checks):
 
     assert found["endpoint"][0] is State.FAIL
     assert found["endpoint"][1].startswith("http://127.0.0.1:1: ")
-    assert found["endpoint"][2] == "check the network, --base-url and proxies"
+    assert found["endpoint"][2] == (
+        "check the network and --base-url; a proxy needs trust_env, an authority of your own SSL_CERT_FILE"
+    )
     assert "models" not in found
 
 
