@@ -58,25 +58,28 @@ def around(values: Sequence[float], *, at_least: float = 0.05) -> Span:
     return Span(max(mean - half, mean / 10), mean, mean + half)
 
 
-def sampling_error(requests: Sequence[Request], tasks: int) -> float:
-    """How far the mean of the looked at requests may be from that of all, as a share; 0 when all were looked at."""
+def sampling_error(requests: Sequence[Request], rows: float) -> float:
+    """How far the mean of these requests may be from that of all rows, as a share; 0 when these are all."""
     sizes = [request.estimated_tokens for request in requests]
-    if len(sizes) < 2 or len(sizes) >= tasks or not sum(sizes):
+    if len(sizes) < 2 or len(sizes) >= rows or not sum(sizes):
         return 0.0
     _, mean, high = around(sizes, at_least=0.0)
-    return min((high - mean) / mean * sqrt(1 - len(sizes) / tasks), _MOST_ERROR)
+    return min((high - mean) / mean * sqrt(1 - len(sizes) / rows), _MOST_ERROR)
 
 
-def estimate(requests: Sequence[Request], assumed: Assumed, *, count: int, prices: Prices) -> Estimate:
+def estimate(
+    requests: Sequence[Request], assumed: Assumed, *, count: int, samples: int = 1, prices: Prices
+) -> Estimate:
     """Estimate what `count` requests take that are like the ones looked at.
 
     Args:
         requests: some of them; without any, nothing is known and all is 0.
         assumed: what one of them takes.
         count: requests to be sent.
+        samples: so many of them are of one row.
         prices: of the day and tier to estimate for.
     """
-    scale, error = assumed.input_scale, sampling_error(requests, count)
+    scale, error = assumed.input_scale, sampling_error(requests, count / samples)
     scale = Span(scale.low * (1 - error), scale.likely, scale.high * (1 + error))
     some = [_One.of(request, scale, assumed.output) for request in requests]
     costs = [one.cost_usd(prices) for one in some]

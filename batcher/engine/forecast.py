@@ -77,7 +77,7 @@ def forecast(
     to_send = round(left * len(looked.requests) / looked.rows) if looked.rows else 0
     assumed = assume(job, learn(fingerprint(job), where, looked.requests))
     prices = Prices(card=plan.terms.rates, tier=job.request.service_tier or _STANDARD, at_us=_us(now))
-    taken = estimate(looked.requests, assumed, count=to_send, prices=prices)
+    taken = estimate(looked.requests, assumed, count=to_send, samples=job.samples, prices=prices)
     models = dict.fromkeys(request.model for request in looked.requests)
     return Forecast(
         job=job.name,
@@ -99,7 +99,7 @@ def forecast(
         assumed=assumed,
         estimate=taken,
         tier=prices.tier,
-        flex=_flex(looked.requests, assumed, to_send, prices),
+        flex=_flex(looked, assumed, taken, job.samples, prices),
         card=f"{plan.terms.rates.version} ({plan.terms.rates.source})",
         price_changes=tuple(_changes(models, prices, now)),
         pace=_pace(job, taken, assumed),
@@ -169,10 +169,11 @@ def _resume(rundir: RunDir, plan: Plan, count: Count) -> Resume | None:
     )
 
 
-def _flex(requests: Sequence[Request], assumed: Assumed, count: int, prices: Prices) -> Estimate | None:
+def _flex(looked: _Looked, assumed: Assumed, taken: Estimate, samples: int, prices: Prices) -> Estimate | None:
     if prices.tier != _STANDARD:
         return None
-    found = estimate(requests, assumed, count=count, prices=replace(prices, tier=_FLEX))
+    flex = replace(prices, tier=_FLEX)
+    found = estimate(looked.requests, assumed, count=taken.requests, samples=samples, prices=flex)
     return None if found.unpriced else found
 
 

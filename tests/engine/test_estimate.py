@@ -151,3 +151,13 @@ def test_only_rows_that_were_not_looked_at_can_surprise():
     assert 0.05 < sampling_error(some, 10**6) < 0.25
     assert sampling_error(requests(5, 5, 5), 10**6) == 0.0
     assert sampling_error(requests(5), 10**6) == 0.0
+
+
+def test_rows_that_are_asked_more_than_once_were_looked_at_all_the_same():
+    some = requests(*range(1, 101))
+
+    once = estimate(some, assumed(), count=100, prices=PRICES)
+    thrice = estimate(some, assumed(), count=300, samples=3, prices=PRICES)
+
+    assert thrice.input_tokens == Span(*(3 * end for end in once.input_tokens))
+    assert estimate(some, assumed(), count=300, prices=PRICES).input_tokens.high > thrice.input_tokens.high
