@@ -31,7 +31,18 @@ from batcher.job.key import Secret, read_key
 from batcher.job.spec import Auth, Dialect, Endpoint, Job
 from batcher.records import Answer, Kind, Reply
 
-_PACKAGES = ("aiohttp", "uvloop", "pyarrow", "orjson", "pydantic", "aiolimiter", "tenacity", "jinja2", "rich")
+_PACKAGES = (
+    "aiohttp",
+    "uvloop",
+    "pyarrow",
+    "orjson",
+    "pydantic",
+    "aiolimiter",
+    "tenacity",
+    "jinja2",
+    "jsonschema-rs",
+    "rich",
+)
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _NETWORK = "check the network and --base-url; a proxy needs trust_env, an authority of your own SSL_CERT_FILE"
 _SYNCS = 5

@@ -41,7 +41,10 @@ def test_in_a_terminal_each_row_has_a_box():
 def test_what_is_wrong_with_an_answer_stands_under_it():
     row = {"id": "a", "status": "invalid", "response": "{", "error_kind": "invalid_json", "error_message": "no end"}
 
-    assert [line.strip("│ ") for line in row_panels([row], width=44, colour=False)[1:3]] == ["{", "invalid_json: no end"]
+    assert [line.strip("│ ") for line in row_panels([row], width=44, colour=False)[1:3]] == [
+        "{",
+        "invalid_json: no end",
+    ]
 
 
 def test_a_long_answer_is_cut():
