@@ -46,11 +46,13 @@ class Look:
     """What came of asking for a model, or for the list of them.
 
     Attributes:
+        sent: all that was sent, but for its headers: `GET /v1beta/models/gemini-2.5-flash`.
         reply: None when none came.
         problem: why not; empty when one came.
         ahead_s: how far this machine's clock is ahead of the server's; None when the server does not say.
     """
 
+    sent: str
     reply: Reply | None = None
     problem: str = ""
     ahead_s: float | None = None
@@ -74,7 +76,8 @@ async def knock(base_url: str, *, timeout_s: float = _TIMEOUT_S) -> Knock:
 
 async def look(target: Target, model: str | None, *, timeout_s: float = _TIMEOUT_S) -> Look:
     """Ask the endpoint for one model, or for the first of its list; neither costs anything."""
-    what = path(model, api_version=target.api_version, verbless=True) if model else f"/{target.api_version}/models"
+    one = path(model, api_version=target.api_version, verbless=True) if model else ""
+    what = one or f"/{target.api_version}/models?pageSize=1"
     name, value = auth_header(target.auth, target.key)
     try:
         async with (
@@ -84,17 +87,17 @@ async def look(target: Target, model: str | None, *, timeout_s: float = _TIMEOUT
                 timeout=aiohttp.ClientTimeout(total=timeout_s),
             ) as session,
             session.get(
-                URL(target.base_url + what + ("" if model else "?pageSize=1"), encoded=True),
+                URL(target.base_url + what, encoded=True),
                 headers={name: value},
                 allow_redirects=False,
             ) as response,
         ):
-            sent_s = time.time()
+            came_s = time.time()
             body = await response.content.read(_MOST_BYTES)
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-        return Look(problem=_why(error, timeout_s))
+        return Look(sent=f"GET {what}", problem=_why(error, timeout_s))
     reply = Reply(status=response.status, headers=response.headers, body=scrub_bytes(body, target.key.encode()))
-    return Look(reply=reply, ahead_s=ahead_s(response.headers.get("Date"), sent_s))
+    return Look(sent=f"GET {what}", reply=reply, ahead_s=ahead_s(response.headers.get("Date"), came_s))
 
 
 def ahead_s(date: str | None, here_s: float) -> float | None:
@@ -112,7 +115,7 @@ def ahead_s(date: str | None, here_s: float) -> float | None:
 def _why(error: BaseException, timeout_s: float) -> str:
     """Name what went wrong without repeating an address or a header: both may carry what is nobody's business."""
     if isinstance(error, TimeoutError):
-        return f"no answer within {timeout_s:.0f} s"
+        return f"no answer within {timeout_s:g} s"
     if isinstance(error, ssl.SSLCertVerificationError | aiohttp.ClientConnectorCertificateError):
         return "its certificate is not trusted"
     if isinstance(error, socket.gaierror | aiohttp.ClientConnectorDNSError):

@@ -34,8 +34,9 @@ from batcher.reports.checkup import checkup_json, checkup_lines
 def doctor(job: Path | None, *, offline: bool, **given: Any) -> int:
     """Look at this machine as a run would find it: key, endpoint, clock, disk, limits. Nothing that costs is asked.
 
-    The endpoint is asked for its list of models, or for the job's model, when there is a key. Exit code 0: a run can
-    begin; 2: something has to be mended first, and each line says how.
+    All that is sent is one GET for the job's model, or for the list of models, and that only when there is a key; of
+    the key itself nothing is shown. Exit code 0: a run can begin; 2: something has to be mended first, and each line
+    says how.
 
     \b
       batcher doctor

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from batcher.errors import Exit
+from batcher.job.spec import Dialect
 
 _LEAST_PYTHON = (3, 11)
 _SYSTEMS = ("Linux", "Darwin")
@@ -16,6 +17,9 @@ _NO_DISK = 64 << 20
 _SLOW_SYNC_MS = 25.0  # a commit waits for one; 32 rows a commit is then about 1,000 rows/s
 _NARROW_COLUMNS = 80
 _MOST_AHEAD_S = 5.0
+_SET_CLOCK = "stamps, prices and day quotas go by it: timedatectl set-ntp true, or as your system has it"
+_METHOD = "generateContent"
+_NO_GEMINI = "look at --base-url; or is something in between? batcher run … --limit 1 tries one row"
 _REMOTE = ("nfs", "cifs", "smb", "fuse", "9p", "ceph", "lustre")
 
 
@@ -107,7 +111,7 @@ def open_files(soft: int, hard: int, concurrency: int) -> Check:
 
 def disk(folder: str, free: int, sync_ms: float) -> Check:
     """Room at the output folder, and what it takes to write something there for good."""
-    said = f"{folder}: {free / 1e9:,.1f} GB free; {sync_ms:.1f} ms to write for good"
+    said = f"{folder}: can be written; {free / 1e9:,.1f} GB free; {sync_ms:.1f} ms to write for good"
     if free < _NO_DISK:
         return fail("disk", said, "free some disk, or name another folder with -o")
     if free < _LITTLE_DISK:
@@ -141,7 +145,7 @@ def clock(ahead_s: float | None) -> Check:
     off = abs(ahead_s)
     said = "in step with the endpoint's" if off < 1.5 else f"{off:,.0f} s {'ahead' if ahead_s > 0 else 'behind'}"
     if off > _MOST_AHEAD_S:
-        return warn("clock", said, "stamps, prices and day quotas go by it: turn time synchronisation on")
+        return warn("clock", said, _SET_CLOCK)
     return ok("clock", said)
 
 
@@ -155,9 +159,27 @@ def terminal(*, stdout: bool, stderr: bool, colour: bool, columns: int, lines: i
     return ok("terminal", said)
 
 
-def key(origin: str, note: str) -> Check:
-    """The key, by where it came from."""
-    return warn("key", origin, note) if note else ok("key", origin)
+def key(source: str, note: str) -> Check:
+    """The key, by where it comes from; nothing of the key itself."""
+    said = f"from {source}"
+    return warn("key", said, f"{note}: unset the one that is not meant") if note else ok("key", said)
+
+
+def dialect(wanted: Dialect, card: Mapping[str, object] | None, model: str | None) -> Check:
+    """Whether the endpoint answers as Gemini does.
+
+    Args:
+        wanted: the dialect of the job.
+        card: what it said of a model, or of all of them; None when that was no JSON object.
+        model: the one asked for; None when it was the list.
+    """
+    if card is None or not isinstance(card.get("name" if model else "models"), str if model else list):
+        return warn("dialect", f"{wanted}; but that was no answer of a Gemini", _NO_GEMINI)
+    methods = card.get("supportedGenerationMethods")
+    if isinstance(methods, list) and methods and _METHOD not in methods:
+        can = ", ".join(map(str, methods))
+        return fail("dialect", f"{model} does not take {_METHOD}; it takes {can}", "another model with -m")
+    return ok("dialect", f"{wanted}; it answers as Gemini does")
 
 
 def ok(name: str, found: str) -> Check:

@@ -18,6 +18,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
+
 from batcher.asking.probe import Knock, Look, knock, look
 from batcher.asking.scrub import scrub
 from batcher.asking.transport import Target
@@ -45,6 +47,7 @@ _PACKAGES = (
 )
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _NETWORK = "check the network and --base-url; a proxy needs trust_env, an authority of your own SSL_CERT_FILE"
+_TRY_ONE = "this endpoint may have no list of models: batcher run … --limit 1 tries one row"
 _SYNCS = 5
 _SYNC_BYTES = 4096
 
@@ -97,7 +100,7 @@ def _key_and_endpoint(subject: Subject) -> Iterator[Check]:
     endpoint, secret = subject.job.endpoint, None
     try:
         secret = read_key(endpoint, subject.environ)
-        yield checkup.key(secret.origin, secret.note)
+        yield checkup.key(secret.source, secret.note)
     except JobError as error:
         yield checkup.fail("key", error.message, error.hint)
     if subject.offline:
@@ -131,26 +134,39 @@ def _reached(url: str, knocked: Knock) -> Check:
 
 def _served(subject: Subject, looked: Look, secret: Secret) -> Iterator[Check]:
     """What the endpoint said when it was asked for its models."""
-    if looked.reply is None:
-        yield checkup.fail("models", f"no answer: {looked.problem}", _NETWORK)
+    reply = looked.reply
+    if reply is None:
+        yield checkup.fail("models", f"{looked.sent}: {looked.problem}", _NETWORK)
         return
-    yield _models(subject, looked.reply, secret)
+    if reply.status == 200:
+        yield checkup.ok("models", f"{looked.sent}: answered, and the key is accepted")
+        yield checkup.dialect(subject.job.endpoint.dialect or Dialect.GOOGLE, _card(reply.body), subject.model)
+    else:
+        yield _refused(subject, looked.sent, reply, secret)
     yield checkup.clock(looked.ahead_s)
 
 
-def _models(subject: Subject, reply: Reply, secret: Secret) -> Check:
-    asked = subject.model or "the list of models"
-    if reply.status == 200:
-        return checkup.ok("models", f"{asked}: there, and the key is accepted")
+def _card(body: bytes) -> Mapping[str, object] | None:
+    """What a model, or the list of them, says of itself; None when that is no JSON object."""
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _refused(subject: Subject, sent: str, reply: Reply, secret: Secret) -> Check:
     verdict = judge(reply, _answer(reply))
     why = f"{verdict.reason} (HTTP {reply.status}){f': {verdict.message}' if verdict.message else ''}"
-    said = f"{asked}: {scrub(why, secret.reveal())}"
+    said = f"{sent}: {scrub(why, secret.reveal())}"
     if verdict.reason in {"not_found", "not_served"}:
         if subject.model is None or subject.job.endpoint.dialect is Dialect.FLAT:
-            return checkup.warn("models", said, "this endpoint may have no list of models; --limit 1 tries one row")
+            return checkup.warn("models", said, _TRY_ONE)
         return checkup.fail("models", said, "another model with -m, or another endpoint with --base-url")
+    if verdict.reason == "redirect":
+        return checkup.fail("models", said, "--base-url of the place it leads to: a key is sent to no other by itself")
     if verdict.kind is Kind.FATAL:
-        return checkup.fail("models", said, f"asked with the {secret.origin}")
+        return checkup.fail("models", said, f"put another key into {secret.source}, or mend what the answer says")
     return checkup.warn("models", said, "try again later; a run waits and asks again")
 
 
@@ -163,6 +179,9 @@ def _answer(reply: Reply) -> Answer | Unreadable:
 
 def _storage(subject: Subject) -> Iterator[Check]:
     """The disk under the run directory and under its journal, which may be another one."""
+    if subject.out.exists() and not subject.out.is_dir():
+        yield checkup.fail("disk", f"{subject.out}: is a file, wanted a folder", "name another folder with -o")
+        return
     state_dir = subject.job.output.state_dir
     folders = {_nearest(subject.out): None, _nearest(Path(state_dir)) if state_dir else _nearest(subject.out): None}
     for folder in folders:

@@ -40,8 +40,8 @@ async def test_nobody_there():
 
 
 async def test_plain_http_where_tls_was_expected():
-    async with raw_server(reply()) as heard:
-        found = await knock(heard.url.replace("http:", "https:"), timeout_s=5)
+    async with raw_server(reply()) as heard:  # waits for the end of a request line, which a TLS hello has not
+        found = await knock(heard.url.replace("http:", "https:"), timeout_s=0.05)
 
     assert found.problem
     assert KEY not in found.problem
@@ -49,7 +49,7 @@ async def test_plain_http_where_tls_was_expected():
 
 async def test_an_endpoint_that_never_answers():
     async with raw_server(silence()) as heard:
-        assert (await look(target(heard.url), None, timeout_s=0.05)).problem == "no answer within 0 s"
+        assert (await look(target(heard.url), None, timeout_s=0.05)).problem == "no answer within 0.05 s"
 
 
 async def test_the_list_of_models_is_asked_for_with_the_key_in_its_header():
@@ -57,6 +57,7 @@ async def test_the_list_of_models_is_asked_for_with_the_key_in_its_header():
         found = await look(target(f"{heard.url}/gateway"), None)
 
     assert found.reply.status == 200
+    assert found.sent == "GET /v1beta/models?pageSize=1"
     assert heard.requests[0].startswith(b"GET /gateway/v1beta/models?pageSize=1 HTTP/1.1\r\n")
     assert heard.header("x-goog-api-key") == [KEY]
     assert found.ahead_s is not None
@@ -64,8 +65,9 @@ async def test_the_list_of_models_is_asked_for_with_the_key_in_its_header():
 
 async def test_one_model_is_asked_for_by_its_name_and_bearer_is_spelt_so():
     async with raw_server(reply()) as heard:
-        await look(target(heard.url, auth=Auth.BEARER), "gemini-x")
+        found = await look(target(heard.url, auth=Auth.BEARER), "gemini-x")
 
+    assert found.sent == "GET /v1beta/models/gemini-x"
     assert heard.requests[0].startswith(b"GET /v1beta/models/gemini-x HTTP/1.1\r\n")
     assert heard.header("authorization") == [f"Bearer {KEY}"]
 

@@ -5,6 +5,7 @@ import pytest
 from batcher.engine import checkup
 from batcher.engine.checkup import Check, Checkup, State
 from batcher.errors import Exit
+from batcher.job.spec import Dialect
 
 
 def judged(check):
@@ -33,20 +34,31 @@ def judged(check):
             checkup.open_files(256, 256, 512),
             ("fail", "256 open files; 512 at once need about 576", "--concurrency 192"),
         ),
-        (checkup.disk("out", 79 * 10**9, 1.26), ("ok", "out: 79.0 GB free; 1.3 ms to write for good", "")),
+        (
+            checkup.disk("out", 79 * 10**9, 1.26),
+            ("ok", "out: can be written; 79.0 GB free; 1.3 ms to write for good", ""),
+        ),
         (
             checkup.disk("out", 10**9, 1.0),
-            ("warn", "out: 1.0 GB free; 1.0 ms to write for good", "little room: answers take about 1 to 5 kB a row"),
+            (
+                "warn",
+                "out: can be written; 1.0 GB free; 1.0 ms to write for good",
+                "little room: answers take about 1 to 5 kB a row",
+            ),
         ),
         (
             checkup.disk("out", 10**6, 1.0),
-            ("fail", "out: 0.0 GB free; 1.0 ms to write for good", "free some disk, or name another folder with -o"),
+            (
+                "fail",
+                "out: can be written; 0.0 GB free; 1.0 ms to write for good",
+                "free some disk, or name another folder with -o",
+            ),
         ),
         (
             checkup.disk("out", 10**12, 40.0),
             (
                 "warn",
-                "out: 1,000.0 GB free; 40.0 ms to write for good",
+                "out: can be written; 1,000.0 GB free; 40.0 ms to write for good",
                 "slow to sync: put output.state_dir on a local SSD",
             ),
         ),
@@ -75,7 +87,7 @@ def judged(check):
             (
                 "warn",
                 "3,700 s behind",
-                "stamps, prices and day quotas go by it: turn time synchronisation on",
+                "stamps, prices and day quotas go by it: timedatectl set-ntp true, or as your system has it",
             ),
         ),
         (
@@ -90,15 +102,45 @@ def judged(check):
             checkup.terminal(stdout=True, stderr=True, colour=False, columns=60, lines=24),
             ("warn", "60 x 24, no colours", "tables want 80 columns; they break their lines here"),
         ),
-        (checkup.key("key from GEMINI_API_KEY (…a91f)", ""), ("ok", "key from GEMINI_API_KEY (…a91f)", "")),
+        (checkup.key("GEMINI_API_KEY", ""), ("ok", "from GEMINI_API_KEY", "")),
         (
-            checkup.key("key from A (…)", "A and B differ; A is used"),
-            ("warn", "key from A (…)", "A and B differ; A is used"),
+            checkup.key("A", "A and B differ; A is used"),
+            ("warn", "from A", "A and B differ; A is used: unset the one that is not meant"),
+        ),
+        (
+            checkup.dialect(
+                Dialect.GOOGLE, {"name": "models/m", "supportedGenerationMethods": ["generateContent"]}, "m"
+            ),
+            ("ok", "google; it answers as Gemini does", ""),
+        ),
+        (checkup.dialect(Dialect.FLAT, {"models": []}, None), ("ok", "flat; it answers as Gemini does", "")),
+        (
+            checkup.dialect(Dialect.GOOGLE, {"name": "m", "supportedGenerationMethods": ["embedContent", "x"]}, "m"),
+            ("fail", "m does not take generateContent; it takes embedContent, x", "another model with -m"),
         ),
     ],
 )
 def test_what_was_found_is_judged_and_said(check, said):
     assert judged(check) == said
+
+
+@pytest.mark.parametrize(
+    ("card", "model"),
+    [
+        (None, None),
+        (None, "m"),
+        ({"object": "list", "data": []}, None),  # OpenAI's list of models
+        ({"models": {}}, None),
+        ({"id": "m"}, "m"),
+        ({"models": []}, "m"),
+    ],
+)
+def test_what_is_no_gemini_is_told(card, model):
+    assert judged(checkup.dialect(Dialect.GOOGLE, card, model)) == (
+        "warn",
+        "google; but that was no answer of a Gemini",
+        "look at --base-url; or is something in between? batcher run … --limit 1 tries one row",
+    )
 
 
 @pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "tmpfs", "apfs", "overlay", ""])
