@@ -10,9 +10,10 @@ from typing import Any
 import click
 
 from batcher.cli.say import Voice, colour, voice, voice_options, width
-from batcher.errors import UserError
 from batcher.job.copy import Copied, Ready, copy_job, ready_jobs
 from batcher.reports.paper import drawn, grid, safe
+
+_FIRST = "hello"
 
 
 @click.command(short_help="Copy a ready job to start from.")
@@ -22,20 +23,20 @@ from batcher.reports.paper import drawn, grid, safe
 @click.option("--list", "listed", is_flag=True, help="Name the ready jobs.")
 @voice_options
 def init(*, name: str | None, source: str | None, out: Path | None, listed: bool, **given: Any) -> int:
-    """Copy the folder of a ready job: job.toml, its prompt, its rows. Nothing is ever overwritten.
+    """Copy the folder of a ready job, hello unless another is named: a commented job.toml, its prompt, its rows.
+
+    Nothing is ever overwritten, and nothing is asked. The copy runs at once on the emulator: batcher demo.
 
     \b
+      batcher init                                          hello, into hello/
       batcher init --list
-      batcher init hello                                    into hello/
+      batcher init humaneval                                into humaneval/
       batcher init capitals --from hello -o jobs/capitals
     """  # noqa: D301  click wants the character, not the letters
     said = voice(given)
     if listed:
         return _list(said, ready_jobs())
-    wanted = source or name
-    if wanted is None:
-        names = ", ".join(job.name for job in ready_jobs())
-        raise UserError(f"no job named; wanted one of {names}", hint="batcher init hello")
+    wanted = source or name or _FIRST
     copied = copy_job(wanted, out or Path(name or wanted))
     said.result(_lines(copied), _document(copied))
     return 0
@@ -53,7 +54,7 @@ def _lines(copied: Copied) -> list[str]:
     lines = [f"copied {copied.job.name} to {copied.folder}/: {', '.join(copied.files)}", ""]
     for package in copied.job.needs:
         lines += [f"note: its rows are in the package {package}: python -m pip install {package}", ""]
-    return [*lines, f"  next  {_next(copied)}"]
+    return [*lines, f"  try   {_command('demo', copied)}  (on the emulator)", f"  next  {_command('plan', copied)}"]
 
 
 def _document(copied: Copied) -> dict[str, Any]:
@@ -61,7 +62,8 @@ def _document(copied: Copied) -> dict[str, Any]:
         **_job(copied.job),
         "folder": str(copied.folder),
         "files": list(copied.files),
-        "next_command": _next(copied),
+        "try_command": _command("demo", copied),
+        "next_command": _command("plan", copied),
     }
 
 
@@ -69,5 +71,5 @@ def _job(job: Ready) -> dict[str, Any]:
     return {"name": job.name, "about": job.about, "model": job.model, "needs": list(job.needs)}
 
 
-def _next(copied: Copied) -> str:
-    return f"batcher plan {shlex.quote(str(copied.folder / 'job.toml'))}"
+def _command(verb: str, copied: Copied) -> str:
+    return f"batcher {verb} {shlex.quote(str(copied.folder / 'job.toml'))}"

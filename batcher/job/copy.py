@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 import shutil
 import tomllib
 from collections.abc import Mapping
@@ -85,7 +86,7 @@ def copy_job(name: str, folder: Path) -> Copied:
 
 
 def _rename(file: Path, name: str, folder: Path) -> None:
-    text = file.read_text("utf-8").replace(f"jobs/{name}/{JOB_FILE}", str(folder / JOB_FILE))
+    text = file.read_text("utf-8").replace(f"jobs/{name}/{JOB_FILE}", shlex.quote(str(folder / JOB_FILE)))
     called = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.absolute().name).strip("._-") or name
     text = re.sub(rf"\bout/{re.escape(name)}\b", f"out/{called}", text)
     text = re.sub(rf'^name = "{re.escape(name)}"', f'name = "{called}"', text, count=1, flags=re.MULTILINE)
@@ -108,4 +109,7 @@ def _needs(document: Mapping[str, object]) -> tuple[str, ...]:
 def _unknown(name: str, packaged: Mapping[str, Path]) -> JobError:
     near = difflib.get_close_matches(name, packaged, n=1)
     meant = f"; did you mean {near[0]}?" if near else f"; ready jobs: {', '.join(packaged) or 'none'}"
-    return JobError(f"no ready job is called {name!r}{meant}", hint="batcher init --list")
+    first = near[0] if near else next(iter(packaged), "JOB")
+    return JobError(
+        f"no ready job is called {name!r}{meant}", hint=f"to call yours so: batcher init {name} --from {first}"
+    )

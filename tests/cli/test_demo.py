@@ -36,6 +36,30 @@ def test_the_environments_endpoint_is_not_asked(monkeypatch):
     assert str(engine.called["out"]) == "elsewhere"
 
 
+def test_a_job_of_ones_own_writes_beside_where_it_would(here, monkeypatch):
+    monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", "https://example.com")
+    (here / "rows.jsonl").write_text('{"prompt": "hi"}\n')
+    (here / "job.toml").write_text(
+        'name = "mine"\nmodel = "gemini-x"\n[input]\nfiles = ["rows.jsonl"]\n'
+        '[endpoint]\nprovider = "visioncoder"\ntrust_env = true\nkey_file = "nowhere"\n'
+        '[output]\nstate_dir = "state"\n'
+    )
+    engine = FakeEngine()
+
+    assert call(["demo", "job.toml"], obj=engine) == 0
+
+    job = engine.called["job"]
+    assert (job.name, job.model, str(engine.called["out"])) == ("mine", "gemini-x", "out/mine.demo")
+    assert job.endpoint.base_url.startswith("http://127.0.0.1:")
+    assert job.endpoint.trust_env is False
+    assert job.output.state_dir is None
+
+
+def test_a_job_that_is_not_there(capsys):
+    assert call(["demo", "nowhere.toml"], obj=FakeEngine()) == Exit.USAGE
+    assert capsys.readouterr().err.splitlines() == ["error: No such job: nowhere.toml"]
+
+
 def test_fresh_removes_a_run_and_nothing_else(here, capsys):
     run, other = here / "run", here / "other"
     run.mkdir()

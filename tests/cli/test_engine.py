@@ -92,6 +92,17 @@ def test_the_demo_ends_well_twice(here, monkeypatch, capsys):
     assert (exit_code, again["sent"]) == (0, 0)
 
 
+def test_a_copy_of_the_first_job_runs_at_once_on_the_emulator(here, monkeypatch, capsys):
+    monkeypatch.delenv("GEMINI_API_KEY")
+
+    assert call(["init", "mine", "--from", "hello"]) == 0
+    assert "  try   batcher demo mine/job.toml  (on the emulator)" in capsys.readouterr().out.splitlines()
+    exit_code, said = as_json(capsys, "demo", "mine/job.toml")
+
+    assert (exit_code, said["sent"], said["run_dir"]) == (0, 20, "out/mine.demo")
+    assert not (here / "out/mine").exists()
+
+
 @pytest.mark.parametrize("verb", ["status", "show", "retry"])
 def test_a_folder_that_is_no_run(verb, here, capsys):
     (here / "empty").mkdir()

@@ -18,6 +18,7 @@ def test_it_copies_and_says_what_to_type(here, capsys):
     assert capsys.readouterr().out.splitlines() == [
         "copied hello to hello/: job.toml, prompts.jsonl",
         "",
+        "  try   batcher demo hello/job.toml  (on the emulator)",
         "  next  batcher plan hello/job.toml",
     ]
     assert (here / "hello/job.toml").is_file()
@@ -47,12 +48,12 @@ def test_twice_is_refused(capsys):
     ]
 
 
-def test_nothing_named(capsys):
-    assert call(["init"]) == Exit.USAGE
-    assert capsys.readouterr().err.splitlines() == [
-        f"error: no job named; wanted one of {', '.join(packaged_jobs())}",
-        "  batcher init hello",
-    ]
+def test_nothing_named_is_the_first_job_and_nothing_is_asked(here, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+
+    assert call(["init"]) == 0
+    assert capsys.readouterr().out.startswith("copied hello to hello/: ")
+    assert (here / "hello/job.toml").read_bytes()
 
 
 def test_the_list(here, capsys):
@@ -74,6 +75,7 @@ def test_json(capsys):
         "needs": [],
         "folder": "hello",
         "files": ["job.toml", "prompts.jsonl"],
+        "try_command": "batcher demo hello/job.toml",
         "next_command": "batcher plan hello/job.toml",
     }
     assert call(["init", "--list", "--json"]) == 0

@@ -30,7 +30,7 @@ def test_a_copy_is_called_after_its_folder_and_names_itself_where_it_lies(here):
 
     text = (here / "jobs/my capitals/job.toml").read_text()
     assert 'name = "my-capitals"  ' in text
-    assert "batcher run jobs/my capitals/job.toml" in text
+    assert "batcher run 'jobs/my capitals/job.toml'" in text
     assert "the run directory is out/my-capitals" in text
     assert "hello" not in text
 
@@ -79,7 +79,10 @@ def test_a_job_that_nobody_has(here, name, said):
     with pytest.raises(JobError) as refused:
         copy_job(name, here / name)
 
-    assert (refused.value.message, refused.value.hint) == (said, "batcher init --list")
+    assert (refused.value.message, refused.value.hint) == (
+        said,
+        f"to call yours so: batcher init {name} --from hello",
+    )
 
 
 def test_the_ready_jobs_say_what_they_are_and_need():
