@@ -48,7 +48,15 @@ def plan(ctx: click.Context, /, job: Path | None, sets: tuple[str, ...], limit: 
 
 
 def _next(typed: Sequence[str], forecast: Forecast) -> str:
-    """The run of this plan; of its first rows only, where nobody has seen an answer yet."""
+    """The run of this plan; of its first rows only, where nobody has seen an answer yet.
+
+    What is done already is looked at; where no row can be asked, the plan is what to type again once they are mended.
+    """
+    if forecast.left == 0 and forecast.resume is not None:
+        return shlex.join(["batcher", "show", forecast.run_dir])
+    if forecast.first is None:
+        return shlex.join(["batcher", *typed])
     words = [word for word in typed[1:] if word not in _ONLY_OF_PLAN]
-    unseen = forecast.resume is None and forecast.assumed.output_from.startswith("a guess") and "--limit" not in words
+    is_limited = any(word.partition("=")[0] == "--limit" for word in words)
+    unseen = forecast.resume is None and forecast.assumed.output_from.startswith("a guess") and not is_limited
     return shlex.join(["batcher", "run", *words, *(("--limit", "5", "--show") if unseen else ())])

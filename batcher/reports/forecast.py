@@ -111,6 +111,8 @@ def full_run(forecast: Forecast) -> str:
 
 
 def _headline(forecast: Forecast) -> str:
+    if forecast.first is None and forecast.problems[0]:
+        return f"{forecast.job}: no row can be asked ({forecast.looked_at:,} looked at)"
     if not forecast.left:
         return f"{forecast.job}: nothing to ask; run sends nothing"
     return f"{forecast.job}: {_requests(forecast)} to {forecast.model}, {_likely(forecast.estimate)}"

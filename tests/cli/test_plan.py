@@ -1,10 +1,12 @@
 import json
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from batcher.cli.app import call
+from batcher.engine.outlook import Resume
 from batcher.errors import Exit, PlanChanged
 from batcher.reports.forecast import forecast_json, forecast_lines
 from tests.cli.engines import FakeEngine
@@ -66,6 +68,24 @@ def test_before_anything_was_seen_a_preview_comes_first(capsys):
     assert capsys.readouterr().out.splitlines()[-1].endswith("-o out/first --limit 5 --show")
     assert call([*PLAN, "--limit", "3"], obj=engine) == 0
     assert capsys.readouterr().out.splitlines()[-1].endswith("-o out/first --limit 3")
+    assert call([*PLAN, "--limit=3"], obj=engine) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith("-o out/first --limit=3")
+
+
+def test_rows_that_cannot_be_asked_are_mended_first(capsys):
+    ahead = a_forecast(first=None, left=0, looked_at=2, problems=(2, ("rows.jsonl:1: not JSON",)))
+
+    assert call(PLAN, obj=FakeEngine(ahead=ahead)) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "sft: no row can be asked (2 looked at)"
+    assert said[-1] == "  next  batcher plan -i rows.jsonl -m gemini-x -o out/first"
+
+
+def test_what_is_done_is_shown_next(capsys):
+    done = Resume(state="done", done=5_000, left=0, cost_usd=Decimal(1), pid=None)
+
+    assert call(PLAN, obj=FakeEngine(ahead=a_forecast(left=0, resume=done))) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "  next  batcher show out/sft"
 
 
 def test_what_is_refused_is_said_as_by_run(capsys):
