@@ -101,7 +101,7 @@ class LocalEngine:
         """See `Engine.forecast`."""
         from batcher.engine.forecast import forecast  # noqa: PLC0415
 
-        return forecast(loaded, out, limit=limit, now=datetime.now(UTC))
+        return forecast(loaded, out, limit=limit, now=datetime.now(UTC), stdin=piped_in())
 
     def retry(self, job: Job, *, key: Secret, out: Path, statuses: frozenset[Status], watch: Watch) -> Summary:
         """See `Engine.retry`."""

@@ -18,6 +18,7 @@ from batcher.job.load import Loaded
 from batcher.reports.answers import first_rows
 from batcher.reports.forecast import forecast_json, full_run
 from batcher.reports.panels import row_panels
+from batcher.rows.readers import STDIN
 
 _ROWS_SHOWN = 5  # without --limit
 
@@ -54,7 +55,10 @@ def full_command(typed: Sequence[str]) -> str:
 
 
 def _forecast(ctx: click.Context, said: Voice, loaded: Loaded) -> Forecast | None:
-    """The full run, after its preview has taught us; None when it would be refused, which is said."""
+    """The full run, after its preview has taught us; None when it is unknown or would be refused, which is said."""
+    if STDIN in loaded.job.input.files:
+        said.narrate("note: of the full run nothing is known: standard input was read once; batcher plan reads it, too")
+        return None
     try:
         return engine_of(ctx).forecast(loaded, out=Path(loaded.job.output.dir or ""), limit=None)
     except BatcherError as error:

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import orjson
 
@@ -18,7 +19,7 @@ from batcher.engine.bottleneck import pace_of
 from batcher.engine.estimate import Prices, estimate
 from batcher.engine.learnt import learn
 from batcher.engine.outlook import Assumed, Estimate, First, Forecast, Pace, PriceChange, Resume, Setting, Span
-from batcher.engine.plan import Plan, check_same, draft_plan, read_plan, state_of
+from batcher.engine.plan import Plan, check_new, check_same, check_still, draft_plan, read_plan, state_of
 from batcher.engine.status import read_status
 from batcher.job.fingerprint import fingerprint
 from batcher.job.load import Loaded
@@ -49,8 +50,14 @@ class _Looked:
     first: First | None
 
 
-def forecast(
-    loaded: Loaded, out: Path, *, limit: int | None, now: dt.datetime, reads_whole: ReadsWhole = is_small
+def forecast(  # noqa: PLR0913  what only the caller knows
+    loaded: Loaded,
+    out: Path,
+    *,
+    limit: int | None,
+    now: dt.datetime,
+    stdin: BinaryIO | None = None,
+    reads_whole: ReadsWhole = is_small,
 ) -> Forecast:
     """Say what `run` would do with this job now.
 
@@ -59,6 +66,7 @@ def forecast(
         out: the run directory, as `run` would have it.
         limit: the first rows only, as `run --limit`.
         now: with a time zone.
+        stdin: see `find_inputs`.
         reads_whole: whether these files are read whole, or only their first rows.
 
     Raises:
@@ -69,7 +77,7 @@ def forecast(
     where = out if limit is None else out.with_name(f"{out.name}.preview")
     rundir = RunDir.at(where, state_of(job))
     with tempfile.TemporaryDirectory(prefix="batcher-plan-") as spool:
-        plan, count = _planned(job, rundir, Path(spool), limit=limit, now=now, reads_whole=reads_whole)
+        plan, count = _planned(job, rundir, Path(spool), limit=limit, now=now, reads_whole=reads_whole, stdin=stdin)
         looked = _look(plan)
     resume = _resume(rundir, plan, count)
     tasks = count.rows * job.samples
@@ -109,14 +117,23 @@ def forecast(
 
 
 def _planned(  # noqa: PLR0913  what only the caller knows
-    job: Job, rundir: RunDir, spool: Path, *, limit: int | None, now: dt.datetime, reads_whole: ReadsWhole
+    job: Job,
+    rundir: RunDir,
+    spool: Path,
+    *,
+    limit: int | None,
+    now: dt.datetime,
+    reads_whole: ReadsWhole,
+    stdin: BinaryIO | None,
 ) -> tuple[Plan, Count]:
     manifest = rundir.read_manifest()
     if manifest is not None:
         check_same(job, rundir, manifest, limit=limit)
         plan = read_plan(job, rundir, manifest)
+        check_still(plan, stdin=stdin, spool=spool)
         return plan, Count(rows=plan.index.rows, exact=True)
-    files = find_inputs(job.input, spool=spool)
+    check_new(job, rundir)
+    files = find_inputs(job.input, spool=spool, stdin=stdin)
     most = limit if reads_whole(files) else min(limit or _PLANNED_ROWS, _PLANNED_ROWS)
     plan = draft_plan(
         job, rundir, files, limit=most, rows_a_block=_ROWS_A_BLOCK, now=now, counted=lambda _rows, _size: None
@@ -133,7 +150,7 @@ def _look(plan: Plan) -> _Looked:
     problems: list[Problem] = []
     for row in some_rows(plan.index, plan.job.input, needed=plan.builder.needed, count=LOOKED_AT_ROWS):
         rows += 1
-        made = plan.builder.build(row)
+        made = row.problem or plan.builder.build(row)
         if isinstance(made, Problem):
             problems.append(made)
             continue

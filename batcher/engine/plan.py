@@ -108,9 +108,16 @@ def make_plan(  # noqa: PLR0913  what only the caller knows
         return _new_plan(job, rundir, limit=limit, now=now, counted=counted, failpoints=failpoints, stdin=stdin)
     check_same(job, rundir, manifest, limit=limit)
     plan = read_plan(job, rundir, manifest)
-    if changed := check_named(plan.index, job.input, stdin=stdin, spool=rundir.spool):
-        raise PlanChanged(f"{rundir.out}: the input has changed", differences=changed, hint=_elsewhere(rundir))
+    check_still(plan, stdin=stdin, spool=rundir.spool)
     return plan
+
+
+def check_still(plan: Plan, *, stdin: BinaryIO | None, spool: Path) -> None:
+    """Raise `PlanChanged` for another input than the planned one, `InputError` for a name that leads nowhere."""
+    if changed := check_named(plan.index, plan.job.input, stdin=stdin, spool=spool):
+        raise PlanChanged(
+            f"{plan.rundir.out}: the input has changed", differences=changed, hint=_elsewhere(plan.rundir)
+        )
 
 
 def check_same(job: Job, rundir: RunDir, manifest: Mapping[str, Any], *, limit: int | None) -> None:
@@ -183,12 +190,7 @@ def _new_plan(  # noqa: PLR0913
 
 
 def check_new(job: Job, rundir: RunDir) -> None:
-    """Refuse what can be refused before a long input is read.
-
-    Raises:
-        JobError: the schema of the answers cannot be used.
-        StorageError: the directory holds parts of a run that nobody can name.
-    """
+    """Raise, before a long input is read, `StorageError` for parts of no known run, `JobError` for a bad schema."""
     if any(not part.name.startswith("train-00000-") for part in rundir.parts()):
         raise StorageError(f"{rundir.out}: holds parts but no run.json", hint=_elsewhere(rundir))
     answer_schema(job)

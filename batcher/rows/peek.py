@@ -20,6 +20,8 @@ from batcher.rows.tables import Table
 _WHOLE_TEXT_BYTES = 128 << 20
 _WHOLE_TABLE_BYTES = 1 << 30
 _COUNTED_BYTES = 1 << 30
+_LINES = frozenset({InputFormat.JSONL, InputFormat.TEXT})
+_RECORD_COSTS = 4  # lines: a field of CSV has to be looked into for its newlines, an array for its commas
 _LONGEST_LINE_BYTES = 1 << 20  # a longer one counts in pieces; it is a row all the same, readable or not
 
 _PLACES = 32
@@ -36,9 +38,11 @@ class Count:
 
 def is_small(files: Sequence[InputFile]) -> bool:
     """Whether planning all of it takes a second or two."""
-    sizes = [(file.format is InputFormat.PARQUET, file.path.stat().st_size) for file in files]
-    tables = sum(size for is_table, size in sizes if is_table)
-    texts = sum(size for is_table, size in sizes if not is_table)
+    sizes = [(file.format, file.path.stat().st_size) for file in files]
+    tables = sum(size for kind, size in sizes if kind is InputFormat.PARQUET)
+    texts = sum(
+        size * (1 if kind in _LINES else _RECORD_COSTS) for kind, size in sizes if kind is not InputFormat.PARQUET
+    )
     return tables <= _WHOLE_TABLE_BYTES and texts <= _WHOLE_TEXT_BYTES
 
 
@@ -51,7 +55,7 @@ def count_rows(files: Sequence[InputFile], planned: Index) -> Count:
     texts = [file for file in files if file.format is not InputFormat.PARQUET]
     in_tables = sum(_rows_of(file) for file in tables)
     size = sum(file.path.stat().st_size for file in texts)
-    if size <= _COUNTED_BYTES and all(file.format is InputFormat.JSONL for file in texts):
+    if size <= _COUNTED_BYTES and all(file.format in _LINES for file in texts):
         return Count(rows=in_tables + sum(_lines_of(file) for file in texts), exact=True)
     extents = [extent for block in planned.blocks for extent in block.extents if extent.group is None]
     planned_bytes = sum(extent.stop - extent.start for extent in extents)
@@ -96,5 +100,5 @@ def _rows_of(file: InputFile) -> int:
 
 
 def _lines_of(file: InputFile) -> int:
-    pieces = whole_file(file.path, _LONGEST_LINE_BYTES)
+    pieces = whole_file(file, _LONGEST_LINE_BYTES)
     return sum(piece.ends_oversized + sum(1 for line in piece.lines if line and not line.isspace()) for piece in pieces)

@@ -24,6 +24,7 @@ def count(spec, tmp_path, *, first=10):
 def test_lines_are_counted_as_planning_counts_rows(tmp_path_factory, lines, bom, newline):
     tmp_path = tmp_path_factory.mktemp("count")
     path = tmp_path / "p.jsonl"
+    lines = [*lines, b'{"prompt": "an input of which nothing can be read is refused"}']
     path.write_bytes(b"\xef\xbb\xbf" * bom + b"\n".join(lines) + b"\n" * newline)
     spec = an_input(path)
 
@@ -31,6 +32,23 @@ def test_lines_are_counted_as_planning_counts_rows(tmp_path_factory, lines, bom,
 
     assert counted.rows == planned(spec, tmp_path).rows
     assert counted.exact
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "exact"),
+    [
+        ("p.txt", "a\n\nb\nc\n", True),
+        ("p.csv", 'prompt\n"two\nlines"\nb\nc\n', False),
+        ("p.json", '[{"prompt": "a"}, {"prompt": "b"}, {"prompt": "c"}]', False),
+    ],
+)
+def test_rows_of_other_files_are_lines_where_a_row_is_one_and_else_told_by_their_size(tmp_path, name, text, exact):
+    (tmp_path / name).write_text(text)
+
+    counted = count(an_input(tmp_path / name), tmp_path)
+
+    assert counted.exact is exact
+    assert abs(counted.rows - 3) <= (0 if exact else 1)
 
 
 def test_parquet_says_how_many_rows_it_has_and_files_add_up(tmp_path):

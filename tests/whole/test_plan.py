@@ -1,5 +1,6 @@
 """`plan` and `run --show` as a person meets them: what they say, and that a plan sends and opens nothing."""
 
+import io
 import json
 import os
 import re
@@ -163,6 +164,32 @@ def test_the_full_run_is_within_what_its_preview_said(batcher):
 
     cost = preview["full_run"]["cost_usd"]
     assert float(cost["low"]) <= float(run["cost_usd"]) <= float(cost["high"])
+
+
+def test_a_pipe_is_planned_and_a_preview_of_one_says_that_it_knows_no_more(batcher, here, monkeypatch):
+    """Standard input can be read once: what is behind the first rows, the preview did not keep."""
+    argv = ("-i", "-", "-m", MODEL, "-o", "out/piped")
+
+    def piped():
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(ROWS)))
+
+    piped()
+    plan = batcher("plan", *argv)
+    piped()
+    preview = batcher("run", *argv, "--limit", "2", "--show")
+
+    assert plan.verdict.startswith("piped: 30 requests to ")
+    assert not (here / "out/piped").exists()
+    assert "full run ~" not in preview.out
+    assert "note: of the full run nothing is known: standard input was read once" in preview.err
+
+
+def test_a_plan_of_another_input_is_refused_as_run_refuses_it(batcher, here):
+    assert batcher("run", *INPUT).exit_code == Exit.DONE
+    (here / "q.jsonl").write_bytes(ROWS)
+    argv = ("-i", "q.jsonl", *INPUT[2:])
+
+    assert batcher("plan", *argv).refusal == batcher("run", *argv).refusal != []
 
 
 def test_without_a_limit_the_first_rows_are_shown(batcher):
