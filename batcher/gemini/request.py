@@ -23,6 +23,7 @@ __all__ = [
     "path",
     "request_hash",
     "text_request",
+    "wire",
 ]
 
 _MODEL = re.compile(r"(?!.*\.\.)[A-Za-z0-9][\w.@:+-]*(?:/[A-Za-z0-9][\w.@:+-]*)*", re.ASCII)
@@ -47,12 +48,17 @@ def encode(request: Mapping[str, Any], *, dialect: Dialect, model: str) -> bytes
     Raises:
         ValueError: the request holds what JSON cannot carry: a lone surrogate, an integer beyond 64 bits, bytes.
     """
+    return _json(wire(request, dialect=dialect, model=model))
+
+
+def wire(request: Mapping[str, Any], *, dialect: Dialect, model: str) -> dict[str, Any]:
+    """Lay a canonical request out as `encode` writes it."""
     ordered = {name: request[name] for name in ("contents", "system_instruction") if name in request}
     ordered |= request
     if dialect is Dialect.GOOGLE:
-        return _json(to_camel(ordered))
+        return to_camel(ordered)
     settings = ordered.pop("generation_config", {})
-    return _json({**ordered, **settings, "stream": False, "model": bare_model(model)})
+    return {**ordered, **settings, "stream": False, "model": bare_model(model)}
 
 
 def request_hash(request: Mapping[str, Any], model: str) -> bytes:

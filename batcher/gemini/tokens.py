@@ -1,25 +1,45 @@
 """How many tokens will a request cost: likely, and at most?
 
 Figures: 4 characters a token of English (the API's documentation), 1.0 to 1.2 of Korean (measured by others); a token
-is at least one byte, so no text has more tokens than UTF-8 bytes.
+is at least one byte, so no text has more tokens than UTF-8 bytes. Media: an image of at most 384 pixels either way is
+258, a larger one 258 for each tile of 768 x 768; sound is 32 a second, video 263; a page of a document is 258.
 """
 
 from __future__ import annotations
 
+import binascii
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
+from batcher.gemini.extent import pixels_of, seconds_of
 from batcher.gemini.request import bare_model
 
 CONTEXT_TOKENS = 1_048_576
 """The context window: no audio, video, document or cached content can be billed at more."""
 
 IMAGE_TOKENS = 10_000
-"""More than any image costs: 258 for each tile of 768 x 768 pixels, at most 2,240 at the highest resolution setting."""
+"""More than an image costs whose size nobody knows: 258 for each tile of one that was scaled down to 3,072 pixels, at
+most 2,240 at the highest resolution setting."""
 
+TILE_TOKENS = 258
+"""One tile of an image, one page of a document."""
+
+_TILE = 768
+_SMALL_IMAGE = 384
+_LEAST_TILE = 256  # an image whose shorter side is not twice a tile is cut into smaller ones
+_FINEST_IMAGE_TOKENS = 2_240
+_AUDIO_TOKENS_PER_S = 32
+_VIDEO_TOKENS_PER_S = 263
+# Guesses where a header does not say: 128 kbit/s of sound, 2 Mbit/s of video, 50 kB a page.
+_AUDIO_BYTES_PER_S = 16_000
+_VIDEO_BYTES_PER_S = 250_000
+_PAGE_BYTES = 50_000
+_SLOWEST_MP3_BYTES_PER_S = 1_000  # 8 kbit/s, the lowest rate that the format has
+_PAGE = re.compile(rb"/Type\s*/Page(?![A-Za-z])")
+_HEAD_CHARACTERS = 128 << 10  # of base64: enough for the header of nearly every picture
 _FRAME_TOKENS = 16  # role and turn marks around each text; one or two were seen
 _OUTPUT_LIMIT = 65_536
 _SMALL_OUTPUT_LIMIT = 8_192
@@ -67,18 +87,105 @@ def input_bound(request: Mapping[str, Any]) -> int:
         request: canonical, with or without contents.
 
     Returns:
-        UTF-8 bytes of all its text, tools and schemas as JSON, plus a fixed amount for each image, for each other
-        medium and for cached content.
+        UTF-8 bytes of all its text, tools and schemas as JSON, plus what `medium_tokens` says of each medium, and a
+        fixed amount for cached content.
     """
     media_tokens = 0
     contents = []
     for content in request.get("contents", ()):
         parts = [part for part in content.get("parts", ()) if "inline_data" not in part and "file_data" not in part]
-        media_tokens += sum(_media_tokens(part) for part in content.get("parts", ()))
+        media_tokens += sum(part_tokens(part).bound for part in content.get("parts", ()))
         contents.append({**content, "parts": parts})
     text = orjson.dumps({**request, "contents": contents})
     cached_tokens = CONTEXT_TOKENS if request.get("cached_content") else 0
     return len(text) + _FRAME_TOKENS * (len(contents) + 1) + media_tokens + cached_tokens
+
+
+class MediumTokens(NamedTuple):
+    """What a medium costs as input: likely, and at most."""
+
+    likely: int
+    bound: int
+
+
+def medium_tokens(mime_type: str, data: bytes, size_bytes: int) -> MediumTokens:
+    """Tell what a medium costs.
+
+    The bound of a picture is by its smallest tiles, that of a sound by its length where the header says it; for
+    everything else it is the context window: a document of compressed pages or a silent hour may be a few bytes.
+
+    Args:
+        mime_type: as `mime.mime_of` says.
+        data: the medium, or as much of it as there is.
+        size_bytes: of the whole.
+    """
+    kind = mime_type.partition("/")[0]
+    if kind == "image":
+        return _image_tokens(pixels_of(data, mime_type))
+    if kind == "audio":
+        return _audio_tokens(mime_type, data, size_bytes)
+    if kind == "video":
+        return _likely(_VIDEO_TOKENS_PER_S * size_bytes // _VIDEO_BYTES_PER_S)
+    if kind == "text":
+        return MediumTokens(min(-(-size_bytes // 4), CONTEXT_TOKENS), min(size_bytes, CONTEXT_TOKENS))
+    pages = len(_PAGE.findall(data))  # none where they are compressed
+    if not pages or len(data) < size_bytes:
+        pages = max(pages, size_bytes // _PAGE_BYTES, 1)
+    return _likely(TILE_TOKENS * pages)
+
+
+def part_tokens(part: Mapping[str, Any]) -> MediumTokens:
+    """Tell what the medium of a canonical part costs; nothing for a part without one.
+
+    One that is only named by its address is a small image if it is an image, and anything at all if it is not.
+    """
+    medium = part.get("inline_data") or part.get("file_data")
+    if not isinstance(medium, Mapping):
+        return _NOTHING
+    mime_type, data = str(medium.get("mime_type", "")), medium.get("data")
+    if isinstance(data, str) and mime_type:
+        return medium_tokens(mime_type, _head(data), len(data) * 3 // 4)
+    return MediumTokens(TILE_TOKENS, IMAGE_TOKENS) if mime_type.startswith("image/") else _likely(1_000)
+
+
+def _head(data: str) -> bytes:
+    """Decode the beginning of a base64 text; whatever is wrong with it is the endpoint's to say."""
+    head = data[:_HEAD_CHARACTERS]
+    try:
+        return binascii.a2b_base64(head[: len(head) // 4 * 4])
+    except ValueError:
+        return b""
+
+
+def _image_tokens(pixels: tuple[int, int] | None) -> MediumTokens:
+    if pixels is None:
+        return MediumTokens(TILE_TOKENS, IMAGE_TOKENS)
+    if max(pixels) <= _SMALL_IMAGE:
+        return MediumTokens(TILE_TOKENS, _FINEST_IMAGE_TOKENS)
+    smallest = min(max(int(min(pixels) / 1.5), _LEAST_TILE), _TILE)
+    bound = max(TILE_TOKENS * _tiles(pixels, smallest), _FINEST_IMAGE_TOKENS)
+    return MediumTokens(min(TILE_TOKENS * _tiles(pixels, _TILE), CONTEXT_TOKENS), min(bound, CONTEXT_TOKENS))
+
+
+def _tiles(pixels: tuple[int, int], side: int) -> int:
+    return -(-pixels[0] // side) * -(-pixels[1] // side)
+
+
+def _audio_tokens(mime_type: str, data: bytes, size_bytes: int) -> MediumTokens:
+    seconds = seconds_of(data, mime_type, size_bytes)
+    if seconds is not None:
+        tokens = min(int(_AUDIO_TOKENS_PER_S * seconds) + 1, CONTEXT_TOKENS)
+        return MediumTokens(tokens, min(tokens + _AUDIO_TOKENS_PER_S, CONTEXT_TOKENS))
+    likely = _likely(_AUDIO_TOKENS_PER_S * size_bytes // _AUDIO_BYTES_PER_S)
+    if mime_type != "audio/mp3":
+        return likely
+    return likely._replace(
+        bound=min(_AUDIO_TOKENS_PER_S * (1 + size_bytes // _SLOWEST_MP3_BYTES_PER_S), CONTEXT_TOKENS)
+    )
+
+
+def _likely(tokens: int) -> MediumTokens:
+    return MediumTokens(min(max(tokens, 1), CONTEXT_TOKENS), CONTEXT_TOKENS)
 
 
 def output_bound(model: str, generation_config: Mapping[str, Any]) -> int:
@@ -111,12 +218,8 @@ def usual_output(model: str, generation_config: Mapping[str, Any]) -> tuple[int,
     return min(_SHORT_ANSWER * candidates, bound), min(_LONG_ANSWER * candidates + thoughts, bound)
 
 
-def _media_tokens(part: Mapping[str, Any]) -> int:
-    medium = part.get("inline_data") or part.get("file_data")
-    if not isinstance(medium, Mapping):
-        return 0
-    return IMAGE_TOKENS if str(medium.get("mime_type", "")).startswith("image/") else CONTEXT_TOKENS
-
-
 def _positive(value: Any, otherwise: int) -> int:
     return value if type(value) is int and value >= 1 else otherwise
+
+
+_NOTHING = MediumTokens(0, 0)

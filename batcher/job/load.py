@@ -184,6 +184,7 @@ def _completed(draft: Draft) -> Job:
     job = _validated(draft)
     prompt, endpoint = _with_texts(draft, job.prompt), _with_presets(draft, job.endpoint)
     files = tuple(_input(draft, at, file) for at, file in enumerate(job.input.files))
+    media_root = _folder(draft, ("input", "media_root"), job.input.media_root)
     schema = _with_schema(draft, job.output.schema)
     draft.stop_if_wrong()
     return job.model_copy(
@@ -191,7 +192,7 @@ def _completed(draft: Draft) -> Job:
             "model": job.model.removeprefix("models/"),
             "prompt": prompt,
             "endpoint": endpoint,
-            "input": job.input.model_copy(update={"files": files}),
+            "input": job.input.model_copy(update={"files": files, "media_root": media_root}),
             "output": job.output.model_copy(update={"dir": job.output.dir or f"out/{job.name}", "schema": schema}),
         }
     )
@@ -289,6 +290,15 @@ def _input(draft: Draft, at: int, file: str) -> str:
     if not file:
         draft.wrong.append(said(draft.place(("input", "files", at)), ("input", "files", at), 'found "", wanted a file'))
     return str(draft.path_of(("input", "files"), file))
+
+
+def _folder(draft: Draft, path: tuple[str, ...], folder: str | None) -> str | None:
+    if folder is None:
+        return None
+    where = draft.path_of(path, folder)
+    if not where.is_dir():
+        draft.complain(path, f"{where}: no such folder")
+    return str(where)
 
 
 def _sources(draft: Draft, job: Job) -> Iterator[tuple[str, str]]:

@@ -65,6 +65,9 @@ class Input(_Section):
     """Column that identifies a row; `id`, `key`, `custom_id` and `task_id` are found without it."""
     max_row_bytes: Annotated[int, Field(gt=0)] = 20_000_000
     """A longer row fails by itself; it is never held in memory whole."""
+    media_root: str | None = None
+    """Folder of the media that rows name by path, relative to the job file; nothing outside of it is read. The folder
+    of the input files unless set."""
     strict: bool = False
     """Refuse the whole input, before anything is sent, when one row cannot be read or asks for what cannot be sent."""
 
@@ -83,6 +86,14 @@ class Prompt(_Section):
     overrides: dict[str, str] = Field(default_factory=dict)
     """Setting -> column: the row's own value of a generation setting (`temperature = "temp"`) or of `model`; null in
     the column, or an empty field of a CSV file, keeps the job's."""
+    media: tuple[str, ...] | None = None
+    """Columns with pictures, sounds, documents: bytes, base64, `{bytes, path}`, paths, `data:` URLs, or addresses of
+    uploaded files as `{file_uri, mime_type}`; one or a list of them.
+    `image`, `images`, `audio` and `pdf` are found without it; `[]` sends none."""
+    media_place: Literal["before", "after"] = "before"
+    """Where media stand that the template does not print: before the text or after it."""
+    media_optional: bool = False
+    """Also ask rows that bring no medium; they fail otherwise."""
 
 
 class Generation(_Section):
@@ -174,6 +185,8 @@ class Limits(_Section):
     requests_per_minute: Annotated[float, Field(gt=0)] | None = None
     input_tokens_per_minute: Annotated[float, Field(gt=0)] | None = None
     requests_per_day: Annotated[int, Field(gt=0)] | None = None
+    max_request_bytes: Annotated[int, Field(gt=0, le=104_857_600)] = 20_971_520
+    """A request whose body is longer fails by itself, unsent. Google takes 100 MiB, proxies often 20 MiB or less."""
 
 
 class Retry(_Section):

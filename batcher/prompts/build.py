@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from batcher.errors import JobError
+from batcher.gemini.inline import openai_part
 from batcher.gemini.request import TextEncoder, bare_model, encode, path, request_hash, text_request
-from batcher.gemini.tokens import estimate_tokens, input_bound, output_bound, text_bound
+from batcher.gemini.splice import spliced
+from batcher.gemini.tokens import estimate_tokens, input_bound, output_bound, part_tokens, text_bound
 from batcher.job.spec import Dialect, Generation, Job
+from batcher.prompts.media import Found, Media, MediaSource, TooLargeError, media_columns, part_alone
 from batcher.prompts.merge import base_request, merge, own_request, own_settings
 from batcher.prompts.schema import answer_schema
 from batcher.prompts.template import Template
 from batcher.records import Problem, Request, Row
 from batcher.rows.conversion import brings_request, columns_of, needs_folding, request_of, text_of
 from batcher.rows.shapes import Shape, nearest
-
-MAX_BODY_BYTES = 20 << 20
-_IMAGE_TOKENS = 258  # one tile, the most common size; an estimate for pacing, not the bound
-_MEDIUM_TOKENS = 1_000
 
 
 class Builder:
@@ -34,16 +33,20 @@ class Builder:
         shape: of the input.
         columns: all columns of the input; empty when it has no rows, and then no name is checked.
         where: how the user named the input.
+        source: what planning knows of the input's media.
 
     Attributes:
         needed: the columns that a row must bring.
+        media: the columns with media; a row with any is read from disk and may be big.
         check: judges an answer by the job's schema; None when it has none.
 
     Raises:
         JobError: a template, an override or the schema is wrong, or cannot go with the shape.
     """
 
-    def __init__(self, job: Job, shape: Shape, columns: Collection[str], *, where: str) -> None:
+    def __init__(
+        self, job: Job, shape: Shape, columns: Collection[str], *, where: str, source: MediaSource | None = None
+    ) -> None:
         self._shape = shape
         self._brings_request = brings_request(shape)
         self._needs_folding = needs_folding(shape)
@@ -66,6 +69,14 @@ class Builder:
         self._base_bound = input_bound(self._base)
         self._base_tokens = _request_tokens(self._base)
         self._output_bound = output_bound(self._model, self._base.get("generation_config", {}))
+        self._most_bytes = job.limits.max_request_bytes
+        source = source or MediaSource()
+        # A request is whole as it is: a column beside it is a medium only where the job says so.
+        brings = not self._needs_folding or job.prompt.media is not None
+        self.media = media_columns(job, columns, source.texts, self._template) if brings else ()
+        self._media = Media(job, self.media, source) if self.media else None
+        self._part = openai_part if self._media else part_alone
+        self._make = self._of_media if self._media else self._of_settings if self._overrides else self._of_text
         self.needed = frozenset(self._needs(columns))
 
     def _compiled(self, source: str | None, name: str, columns: Collection[str], where: str) -> Template | None:
@@ -77,6 +88,7 @@ class Builder:
         for template in (self._template, self._system):
             yield from template.columns if template else ()
         yield from self._overrides.values()
+        yield from self.media
         if self._template is None and self._shape.prompt_key is not None:
             yield from columns_of(self._shape, columns)
 
@@ -90,12 +102,11 @@ class Builder:
         try:
             if self._brings_request or (self._template is None and self._is_chat(row)):
                 return self._of_contents(row, system)
-            prompt = self._prompt(row)
-            if isinstance(prompt, Problem):
-                return prompt
-            return self._of_settings(row, prompt, system) if self._overrides else self._of_text(row, prompt, system)
+            return self._make(row, system)
         except ValueError as error:
             return Problem(kind="bad_input", message=f"{row.where}: {error}")
+        except TooLargeError as error:
+            return Problem(kind="too_large", message=f"{row.where}: {error}")
 
     def _prompt(self, row: Row) -> str | Problem:
         if self._template is not None:
@@ -108,10 +119,13 @@ class Builder:
             return Problem(kind="bad_input", message=f"{row.where}: the prompt is empty")
         return prompt
 
-    def _of_text(self, row: Row, prompt: str, system: str | None) -> Request | Problem:
+    def _of_text(self, row: Row, system: str | None) -> Request | Problem:
+        prompt = self._prompt(row)
+        if isinstance(prompt, Problem):
+            return prompt
         body = self._encoder.encode(prompt, system)
-        if len(body) > MAX_BODY_BYTES:
-            return _too_large(row, body)
+        if len(body) > self._most_bytes:
+            return self._too_large(row, body)
         return Request(
             body=body,
             model=self._model,
@@ -122,18 +136,38 @@ class Builder:
             output_bound=self._output_bound,
         )
 
-    def _of_settings(self, row: Row, prompt: str, system: str | None) -> Request | Problem:
+    def _of_settings(self, row: Row, system: str | None) -> Request | Problem:
+        prompt = self._prompt(row)
+        if isinstance(prompt, Problem):
+            return prompt
         settings, model = self._own(row, self._model)
         request = merge(text_request(self._base, prompt, system), settings)
         return self._whole(row, request, model, prompt)
 
+    def _of_media(self, row: Row, system: str | None) -> Request | Problem:
+        assert self._media is not None
+        prompt = self._prompt(self._media.marked(row))
+        if isinstance(prompt, Problem):
+            return prompt
+        found = self._media.read(row)
+        contents = [{"role": "user", "parts": self._media.parts(prompt, found)}]
+        settings, model = self._own(row, self._model)
+        request = merge({**self._with_system(system), "contents": contents}, settings)
+        return self._spliced(row, request, model, found)
+
     def _of_contents(self, row: Row, system: str | None) -> Request | Problem:
-        fields = request_of(self._shape, row.values)
+        fields = request_of(self._shape, row.values, medium=self._part)
         own = own_request(fields) if self._needs_folding else fields
         settings, model = self._own(row, fields.get("model") or self._model)
-        base = self._base if system is None else {**self._base, "system_instruction": {"parts": [{"text": system}]}}
-        request = merge(merge(base, own), settings)
-        return self._whole(row, request, model, _last_user_text(request["contents"]))
+        request = merge(merge(self._with_system(system), own), settings)
+        if self._media is None:
+            return self._whole(row, request, model, _last_user_text(request["contents"]))
+        found = self._media.read(row)
+        request["contents"] = self._media.placed(request["contents"], found)
+        return self._spliced(row, request, model, found)
+
+    def _with_system(self, system: str | None) -> dict[str, Any]:
+        return self._base if system is None else {**self._base, "system_instruction": {"parts": [{"text": system}]}}
 
     def _is_chat(self, row: Row) -> bool:
         """Whether the prompt of a row is a list of turns, as TRL has them beside plain texts."""
@@ -150,12 +184,30 @@ class Builder:
         path(model, api_version="v1")  # a model that would bend the path is refused here, as a problem of its row
         return {"generation_config": settings} if settings else {}, bare_model(model)
 
+    def _spliced(self, row: Row, request: Mapping[str, Any], model: str, found: Found) -> Request | Problem:
+        if self._schema is not None:
+            self._schema.refuse_another(request)
+        body, digest = spliced(request, dialect=self._dialect, model=model)
+        if len(body) > self._most_bytes:
+            return self._too_large(row, body)
+        said = {**request, "contents": [{**each, "parts": _said(each["parts"])} for each in request["contents"]]}
+        tokens = found.tokens()
+        return Request(
+            body=body,
+            model=model,
+            prompt=_last_user_text(request["contents"]),
+            request_hash=digest,
+            estimated_tokens=_request_tokens(said) + tokens.likely,
+            input_bound=input_bound(said) + tokens.bound,
+            output_bound=output_bound(model, request.get("generation_config", {})),
+        )
+
     def _whole(self, row: Row, request: Mapping[str, Any], model: str, prompt: str | None) -> Request | Problem:
         if self._schema is not None:
             self._schema.refuse_another(request)
         body = encode(request, dialect=self._dialect, model=model)
-        if len(body) > MAX_BODY_BYTES:
-            return _too_large(row, body)
+        if len(body) > self._most_bytes:
+            return self._too_large(row, body)
         return Request(
             body=body,
             model=model,
@@ -165,6 +217,12 @@ class Builder:
             input_bound=input_bound(request),
             output_bound=output_bound(model, request.get("generation_config", {})),
         )
+
+    def _too_large(self, row: Row, body: bytes) -> Problem:
+        message = (
+            f"{row.where}: the request has {len(body):,} bytes; limits.max_request_bytes allows {self._most_bytes:,}"
+        )
+        return Problem(kind="too_large", message=message)
 
 
 def _base(job: Job, system: str | None, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -196,14 +254,14 @@ def _check_overrides(overrides: Mapping[str, str], columns: Collection[str], whe
             )
 
 
-def _too_large(row: Row, body: bytes) -> Problem:
-    message = f"{row.where}: the request has {len(body):,} bytes; the API takes {MAX_BODY_BYTES:,}"
-    return Problem(kind="too_large", message=message)
-
-
 def _parts(request: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     for content in (request.get("system_instruction", {}), *request.get("contents", ())):
         yield from content.get("parts", ())
+
+
+def _said(parts: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Give the parts that are not bytes of ours: what those cost is known from their headers."""
+    return [part for part in parts if not isinstance(part.get("inline_data", {}).get("data"), bytes)]
 
 
 def _request_tokens(request: Mapping[str, Any]) -> int:
@@ -211,16 +269,11 @@ def _request_tokens(request: Mapping[str, Any]) -> int:
     tools = request.get("tools")
     tokens = len(orjson.dumps(tools)) // 4 if tools else 0
     for part in _parts(request):
-        medium = part.get("inline_data") or part.get("file_data")
-        if isinstance(medium, Mapping):
-            is_image = str(medium.get("mime_type", "")).startswith("image/")
-            tokens += _IMAGE_TOKENS if is_image else _MEDIUM_TOKENS
-        else:
-            tokens += estimate_tokens(part.get("text") or "")
+        tokens += part_tokens(part).likely + estimate_tokens(part.get("text") or "")
     return tokens
 
 
-def _last_user_text(contents: list[dict[str, Any]]) -> str | None:
+def _last_user_text(contents: Sequence[Mapping[str, Any]]) -> str | None:
     for content in reversed(contents):
         if content.get("role", "user") == "user":
             texts = [part["text"] for part in content["parts"] if "text" in part]

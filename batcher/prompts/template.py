@@ -48,6 +48,7 @@ class Template:
 
     Attributes:
         columns: the ones it reads.
+        named: of which by name, not as members of the whole row.
 
     Raises:
         JobError: the template is no Jinja2, or reads a column that is not there.
@@ -70,7 +71,8 @@ class Template:
         if columns:
             _refuse_unknown(names, columns, setting=setting, where=where)
         self._used = tuple(sorted(names))
-        self.columns = frozenset(names) | (frozenset(columns) if self._whole_row else frozenset())
+        self.named = frozenset(names)
+        self.columns = self.named | (frozenset(columns) if self._whole_row else frozenset())
         self._parts, self._holes = _plain_parts(tree, names)
 
     def render(self, row: Row) -> str | Problem:

