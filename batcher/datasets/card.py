@@ -63,6 +63,7 @@ COLUMNS: Mapping[str, str] = {
     "request_hash": "over everything that can change the answer",
     "labels": "of the job",
     "raw": "the reply's body",
+    "response_images": "the pictures that the model made",
 }
 """Our columns of `data/` -> what they are."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from batcher.datasets.messages import Asked
+from batcher.engine.builders import builder_of, media_names
 from batcher.engine.plan import Plan, block_rows
 from batcher.job.spec import Input, Job
 from batcher.prompts.build import Builder
@@ -71,9 +72,9 @@ class Requests:
             block_rows=block_rows(job),
             has_template=job.prompt.template is not None,
             reserved=RESERVED,
+            media=media_names(job),
         )
-        where = files[0].name if files else "the input"
-        return cls(index, Builder(job, index.shape, index.found, where=where), job.input)
+        return cls(index, builder_of(job, index), job.input)
 
     def slices(self, block: Block) -> Iterator[AskedSlice]:
         """Give the rows of a block in order.

@@ -9,10 +9,10 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from batcher.engine.builders import builder_of
 from batcher.engine.inspection import Inspection, Looked
 from batcher.errors import InputError, JobError
 from batcher.job.spec import InputFormat, Job
-from batcher.prompts.build import Builder
 from batcher.records import Request, Row
 from batcher.rows.columns import Census
 from batcher.rows.index import Index
@@ -71,7 +71,7 @@ def inspect(job: Job, *, spool: Path, stdin: BinaryIO | None) -> Inspection:
 
 def _with_request(found: Inspection, job: Job, index: Index) -> Inspection:
     try:
-        builder = Builder(job, index.shape, index.found, where=found.files[0].name)
+        builder = builder_of(job, index)
     except JobError as error:
         return replace(found, error=error)
     problem = ""

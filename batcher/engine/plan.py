@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 
 from batcher.datasets.card import card
+from batcher.engine.builders import builder_of, media_names
 from batcher.errors import PlanChanged, StorageError
 from batcher.job.fingerprint import differences, fingerprint
 from batcher.job.spec import Job
@@ -218,13 +219,13 @@ def draft_plan(  # noqa: PLR0913
         limit=limit,
         has_template=job.prompt.template is not None,
         reserved=RESERVED,
+        media=media_names(job),
         on_progress=counted,
     )
     return _plan(job, rundir, index, _manifest(job, index, now, limit), RateCard.bundled())
 
 
 def _plan(job: Job, rundir: RunDir, index: Index, manifest: Mapping[str, Any], rates: RateCard) -> Plan:
-    where = index.files[0].name if index.files else "the input"
     origin = urlsplit(job.endpoint.base_url or "")
     terms = Terms(
         run_id=manifest["run_id"],
@@ -236,17 +237,34 @@ def _plan(job: Job, rundir: RunDir, index: Index, manifest: Mapping[str, Any], r
         samples=job.samples,
         store_prompt=job.output.store_prompt,
         raw=job.output.raw,
+        images=_makes_pictures(manifest["job"]),
     )
     return Plan(
         job=job,
         rundir=rundir,
         index=index,
         manifest=manifest,
-        # Frozen with the plan: a retry that is given a schema adds no columns to the parts that are there.
-        schema=data_schema(index.schema, raw=job.output.raw, parsed="schema" in manifest["job"]["output"]),
+        # Frozen with the plan: a retry that asks for more adds no columns to the parts that are there.
+        schema=data_schema(
+            index.schema,
+            raw=job.output.raw,
+            parsed="schema" in manifest["job"]["output"],
+            images=terms.images,
+            features=index.features,
+        ),
         terms=terms,
-        builder=Builder(job, index.shape, index.found, where=where),
+        builder=builder_of(job, index),
     )
+
+
+def _makes_pictures(job: Mapping[str, Any]) -> bool:
+    """Say whether answers are to be pictures: the job or its rows may ask for them, or its model makes them unasked."""
+    modalities = job["generation"].get("response_modalities")
+    if "response_modalities" in job["prompt"]["overrides"]:
+        return True
+    if modalities is None:
+        return "-image" in job["model"]
+    return any(modality.upper() == "IMAGE" for modality in modalities)
 
 
 def _manifest(job: Job, index: Index, now: dt.datetime, limit: int | None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,6 +25,8 @@ from batcher.store.journal import Journal
 from batcher.store.kept import KeptRows, woven
 from batcher.store.parts import PartBuilder, Stamp, read_footer
 
+PICTURES_A_STEP = 8  # answers of some MB each
+STEP_BYTES = 16 << 20  # of the user's columns, which a row brings once and a task has once: pictures times samples
 TASKS_A_STEP = 128  # one step is a few ms of work on the loop; 8,192 rows at once stalled it for 153 ms
 
 
@@ -53,6 +56,7 @@ class Sealer:
         self._journal = journal
         self._failpoints = failpoints
         self._fresh = fresh or Fresh(most_bytes=0)
+        self._step = PICTURES_A_STEP if plan.terms.images else TASKS_A_STEP
 
     async def seal(self, block: Sealable) -> Totals:
         """Seal one block and return its totals, earlier generations included.
@@ -100,12 +104,15 @@ class Sealer:
         return totals
 
     async def _fill(self, builder: PartBuilder, block: Sealable, file: BlockFile) -> Totals:
-        kept = None if block.asked is None else KeptRows(self._part(block), block.asked, TASKS_A_STEP)
+        kept = None if block.asked is None else KeptRows(self._part(block), block.asked, self._step)
         totals = Totals()
-        for planned in _steps(file, self._plan.terms.samples):
-            first = planned.column("ordinal")[0].as_py() * self._plan.terms.samples
+        first = block.first_task
+        for planned in _steps(file, self._plan.terms.samples, self._step):
             ended = await self._ended(first, planned)
-            data, ledger, step = self._columns(block, planned, ended, kept)
+            columns = partial(self._columns, block, first, planned, ended, kept)
+            # Pictures are MB of base64 to be decoded: in a thread, or no request would be served meanwhile.
+            data, ledger, step = await asyncio.to_thread(columns) if self._plan.terms.images else columns()
+            first += planned.num_rows
             totals += step
             builder.add(data, ledger)
             if builder.heavy:
@@ -135,12 +142,12 @@ class Sealer:
     def _columns(
         self,
         block: Sealable,
+        first: int,
         planned: pa.RecordBatch,
         ended: Mapping[int, tuple[Outcome, list[Read]]],
         kept: KeptRows | None,
     ) -> tuple[pa.RecordBatch, pa.RecordBatch, Totals]:
         terms = self._plan.terms
-        first = planned.column("ordinal")[0].as_py() * terms.samples
         old = None if kept is None else kept.take(first, planned.num_rows)
         wanted = planned.num_rows - (0 if old is None else old.rows.num_rows)
         if len(ended) != wanted:
@@ -168,13 +175,18 @@ def _published(part: Path, stamp: Stamp) -> Totals | None:
     return footer.totals if footer.stamp == stamp else None
 
 
-def _steps(file: BlockFile, samples: int) -> Iterator[pa.RecordBatch]:
-    """The block's rows, one a task, in pieces of about `TASKS_A_STEP`."""
-    rows = max(1, TASKS_A_STEP // samples)
+def _steps(file: BlockFile, samples: int, most_tasks: int) -> Iterator[pa.RecordBatch]:
+    """The block's rows, one a task, in pieces of about `most_tasks` and `STEP_BYTES`."""
     for batch in file.batches():
+        row_bytes = batch.nbytes // max(1, batch.num_rows)
+        tasks = max(1, min(most_tasks, STEP_BYTES // max(1, row_bytes)))
+        rows = max(1, tasks // samples)
         for start in range(0, batch.num_rows, rows):
             piece = batch.slice(start, rows)
-            if samples > 1:
-                repeated = [row for row in range(piece.num_rows) for _ in range(samples)]
-                piece = piece.take(pa.array(repeated, pa.int64()))
-            yield piece
+            yield from (piece,) if samples == 1 else _repeated(piece, samples, tasks)
+
+
+def _repeated(piece: pa.RecordBatch, samples: int, tasks: int) -> Iterator[pa.RecordBatch]:
+    numbers = [row for row in range(piece.num_rows) for _ in range(samples)]
+    for start in range(0, len(numbers), tasks):
+        yield piece.take(pa.array(numbers[start : start + tasks], pa.int64()))

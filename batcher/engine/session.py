@@ -27,6 +27,9 @@ FEW_READY = 64
 AGREE = 3
 """So many different rows must be refused, with no answer in between, before it is believed to concern them all."""
 MOST_REFUSED = 64  # rows that were refused while others were served, and may yet turn out to have been the first of all
+MOST_HELD_BYTES = 256 << 20
+"""Of request bodies that are ready, out, or wait for their next try: of media, a few would fill the memory."""
+_BIG_BYTES = 64 << 10  # with longer bodies than that, only what is shown of the last answers is kept
 HURRY_S = 1.5
 
 
@@ -37,6 +40,7 @@ class Session:
         plan: what there is to do.
         rows: the blocks as the journal knows them.
         halt: through which signals and refusals end it.
+        most_held_bytes: of request bodies in memory; one that is longer goes all the same.
     """
 
     def __init__(  # noqa: PLR0913  the parts of a run, each made by `engine/local.py`
@@ -50,6 +54,7 @@ class Session:
         sealer: Sealer,
         tally: Tally,
         halt: Halt,
+        most_held_bytes: int = MOST_HELD_BYTES,
     ) -> None:
         self._model = plan.job.model.removeprefix("models/")
         self._gate = gate
@@ -68,6 +73,8 @@ class Session:
         self._sendable = asyncio.Event()  # something is ready, a slot is free, or all is fed
         gate.on_free(self._sendable.set)
         self._full = False
+        self._held_bytes = 0
+        self._most_held_bytes = most_held_bytes
         self._refused: deque[tuple[Ending, Work]] = deque()
         self._agreeing = 0  # refusals that may concern all rows, since the last answer
         self._kept_slots: list[Permit] = []
@@ -91,8 +98,9 @@ class Session:
     @property
     def limited_by(self) -> str:
         """What the next request waits for."""
-        held = "" if self._ready else self._ahead.held  # while tasks are ready, the next block may wait
-        return held or self._gate.limited_by or (CONCURRENCY if self._full else "")
+        # While tasks are ready, what comes after them may wait.
+        held = "memory" if self._is_crowded else self._ahead.held
+        return (not self._ready and held) or self._gate.limited_by or (CONCURRENCY if self._full else "")
 
     @property
     def is_asking(self) -> bool:
@@ -138,13 +146,17 @@ class Session:
         await self._chunks.put(None)
 
     async def _feed(self) -> None:
-        """Keep a few tasks ready, admitted on disk: the next commit must not hold up the slots that are free."""
+        """Keep a few tasks ready, admitted on disk: the next commit must not hold up the slots that are free.
+
+        Bodies stay below `most_held_bytes` and one chunk more, which a slice of the block file bounds.
+        """
         while (chunk := await self._chunks.get()) is not None:
             await asyncio.shield(chunk.committed)
             self._count_ended(chunk)
             self._ready.extend((task, chunk.work) for task in chunk.tasks)
+            self._held_bytes += sum(len(task.request.body) for task in chunk.tasks)
             self._sendable.set()
-            while len(self._ready) > FEW_READY:
+            while len(self._ready) > FEW_READY or self._is_crowded:
                 self._few.clear()
                 await self._few.wait()
         self._fed = True
@@ -210,7 +222,10 @@ class Session:
         assert me is not None
         try:
             while True:
-                await self._ask_one(task, permit, work)
+                try:
+                    await self._ask_one(task, permit, work)
+                finally:
+                    self._let_fall(task)
                 taken = self._take_over()
                 if taken is None:
                     return
@@ -237,6 +252,16 @@ class Session:
         if len(self._refused) > MOST_REFUSED and self._halt.why is None:
             await self._fail_oldest()
 
+    @property
+    def _is_crowded(self) -> bool:
+        return self._held_bytes > self._most_held_bytes
+
+    def _let_fall(self, task: OpenTask) -> None:
+        was_crowded = self._is_crowded
+        self._held_bytes -= len(task.request.body)
+        if was_crowded and not self._is_crowded:
+            self._few.set()
+
     def _concerns_one_row(self, ending: Ending) -> bool:
         """Whether a refusal is about the model that the row itself named, while the others are served."""
         wants = ending.task.request.model
@@ -245,7 +270,8 @@ class Session:
     def _ended(self, ending: Ending, work: Work) -> None:
         if ending.outcome is not None:
             self._tally.outcome(ending.outcome, self._now())
-            self.last.append(ending)
+            big = len(ending.task.request.body) + len(ending.turn.attempt.body) > _BIG_BYTES
+            self.last.append(_light(ending) if big else ending)
             self._one_less(work)
             if self._refused and ending.outcome.status is not Status.FAILED:
                 self._agreeing = 0
@@ -371,3 +397,13 @@ def _lean(ending: Ending) -> Ending:
     return ending._replace(
         task=replace(ending.task, request=request), turn=ending.turn._replace(attempt=attempt, answer=None)
     )
+
+
+def _light(ending: Ending) -> Ending:
+    """An ending without its media, in the request and in the answer: what is left is what is shown of it."""
+    answer = ending.turn.answer
+    if answer is not None:
+        answer = replace(answer, candidates=tuple(replace(each, parts=None) for each in answer.candidates))
+    lean = _lean(ending)
+    request = lean.task.request._replace(prompt=ending.task.request.prompt)
+    return lean._replace(task=replace(lean.task, request=request), turn=lean.turn._replace(answer=answer))

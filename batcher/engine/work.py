@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import pyarrow as pa
 
 from batcher.asking.ask import OpenTask, failed_row
 from batcher.engine.plan import Plan
 from batcher.engine.seal import Sealable
 from batcher.errors import StorageError
 from batcher.money.totals import Totals
-from batcher.records import Kind, Outcome, Problem, Request
+from batcher.records import Kind, Outcome, Problem, Request, Row
 from batcher.rows.blocks import Block
 from batcher.rows.slices import BlockReader
-from batcher.store.blockfile import SLICE, BlockFile, BlockWriter, Planned, schema_of, slice_of
+from batcher.store.blockfile import SLICE, SLICE_BYTES, BlockFile, BlockWriter, Planned, schema_of, slice_of
 from batcher.store.blocks import Begun, BlockRow, State, put_block, read_asked, read_begun, read_done
 from batcher.store.failpoints import FailPoints
 from batcher.store.frames import pack_outcome
@@ -96,6 +98,7 @@ class WorkList:
         self._samples = plan.job.samples
         self._look_ahead = LOOK_AHEAD_IN_A_DAY_QUOTA if plan.job.limits.requests_per_day else LOOK_AHEAD
         self._schema = schema_of(plan.index.schema)
+        self._heavy = bool(plan.builder.media)
         self._lanes: dict[str, str] = {}
         self._ahead: dict[int, list[list[Planned]]] = {}
         self._reader = BlockReader(plan.index, plan.job.input, slice_rows=SLICE, needed=plan.builder.needed)
@@ -151,20 +154,35 @@ class WorkList:
         return digest
 
     async def _written(self, block: Block, path: Path) -> str:
-        build = self._plan.builder.build
         writer = BlockWriter(path, self._schema)
         ahead: list[list[Planned]] = []
         size = 0
-        for part in self._reader.read(block):
-            made = [row.problem or build(row) for row in part.rows]
-            writer.write(slice_of(part.rows, made, part.columns, self._schema))
+        pieces = self._pieces(block)
+        # Media are read from disk and are big: such a slice is made in a thread, any other is faster made here.
+        while (piece := await asyncio.to_thread(next, pieces, None) if self._heavy else next(pieces, None)) is not None:
+            rows, made, batch = piece
+            writer.write(batch)
             size += sum(len(item.body) for item in made if isinstance(item, Request))
             if size <= MOST_AHEAD_BYTES:
-                ahead.append([planned(row.ordinal, item) for row, item in zip(part.rows, made, strict=True)])
+                ahead.append([planned(row.ordinal, item) for row, item in zip(rows, made, strict=True)])
             await asyncio.sleep(0)
         if size <= MOST_AHEAD_BYTES:
             self._ahead[block.no] = ahead
         return await asyncio.to_thread(writer.finish)
+
+    def _pieces(self, block: Block) -> Iterator[tuple[list[Row], list[Request | Problem], pa.RecordBatch]]:
+        """The rows of a block, what became of them, and both as a slice of its file: in pieces that memory can hold."""
+        build = self._plan.builder.build
+        for part in self._reader.read(block):
+            if not self._heavy:
+                made = [row.problem or build(row) for row in part.rows]
+                yield part.rows, made, slice_of(part.rows, made, part.columns, self._schema)
+                continue
+            first = 0
+            for made in _bounded(part.rows, build):
+                rows, columns = part.rows[first : first + len(made)], part.columns.slice(first, len(made))
+                yield rows, made, slice_of(rows, made, columns, self._schema)
+                first += len(made)
 
     async def chunks(self, work: Work) -> AsyncIterator[Chunk]:
         """The unfinished tasks of a block, in order; each chunk's admission is already on its way to the disk."""
@@ -238,3 +256,18 @@ class WorkList:
         if lane is None:
             lane = self._lanes[model] = self._plan.lane(model)
         return lane
+
+
+def _bounded(rows: Sequence[Row], build: Callable[[Row], Request | Problem]) -> Iterator[list[Request | Problem]]:
+    """Build rows until their bodies are enough for a slice, and so on."""
+    made: list[Request | Problem] = []
+    size = 0
+    for row in rows:
+        item = row.problem or build(row)
+        made.append(item)
+        size += len(item.body) if isinstance(item, Request) else 0
+        if size >= SLICE_BYTES:
+            yield made
+            made, size = [], 0
+    if made:
+        yield made

@@ -8,6 +8,8 @@ from itertools import accumulate
 DIGEST_BYTES = 16
 MAX_BLOCKS = 8192
 MAX_BLOCK_BYTES = 256 << 20
+MEDIA_BLOCK_ROWS = 256
+"""Rows of a block whose rows name files: planning does not open those, and a block file holds them all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from batcher.rows.features import MEDIUM, feature_of, features_in, is_medium
+
 INT64_MAX = 2**63 - 1
 # Rows that each bring keys of their own would make a column a row; what is beyond is kept together, in one JSON column.
 MAX_COLUMNS = 1024
@@ -35,6 +37,7 @@ class Column:
         type: its Arrow type in the output.
         is_json: whether the values are written as JSON text.
         is_reference: whether it holds what the shape took from the row as its known answer, under no name of the input.
+        feature: what `datasets` takes it for, e.g. a picture; None for plain values.
     """
 
     source: str
@@ -42,6 +45,7 @@ class Column:
     type: pa.DataType
     is_json: bool
     is_reference: bool = False
+    feature: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +72,7 @@ class Census:
     def __init__(self) -> None:
         self._types: dict[str, set[pa.DataType | None]] = {}  # None: only JSON can hold it
         self._known: dict[tuple[Any, ...], tuple[str, ...]] = {}
+        self._features: dict[str, Any] = {}  # None: the files do not agree
         self._overflows = False
 
     def see_rows(self, rows: Iterable[dict[str, Any]]) -> None:
@@ -89,6 +94,8 @@ class Census:
 
     def see_schema(self, schema: pa.Schema) -> None:
         """Take the columns of a Parquet file into account."""
+        for name, feature in features_in(schema).items():
+            self._features[name] = feature if self._features.get(name, feature) == feature else None
         for field in schema:
             self._add(
                 field.name,
@@ -127,7 +134,13 @@ class Census:
             kept[OTHER_COLUMNS] = None
         names = _names(kept, reserved)
         columns = tuple(
-            Column(source=key, name=names[key], type=kind or pa.large_string(), is_json=kind is None)
+            Column(
+                source=key,
+                name=names[key],
+                type=kind or pa.large_string(),
+                is_json=kind is None,
+                feature=None if kind is None else self._features.get(key, feature_of(key, kind)),
+            )
             for key, kind in kept.items()
         )
         if has_reference:
@@ -172,6 +185,8 @@ def plain(kind: pa.DataType) -> pa.DataType:
 
 def _plain_nested(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_struct(kind):
+        if is_medium(kind):
+            return MEDIUM  # the one type in which `datasets` knows it
         return pa.struct([field.with_type(plain(field.type)) for field in kind])
     if pa.types.is_list(kind) or pa.types.is_list_view(kind):
         return pa.list_(plain(kind.value_type))

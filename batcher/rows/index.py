@@ -54,6 +54,11 @@ class Index:
         return pa.schema([(column.name, column.type) for column in self.columns])
 
     @cached_property
+    def features(self) -> Mapping[str, Any]:
+        """What `datasets` takes the user's columns for, by their names in the output; plain ones are left out."""
+        return {column.name: column.feature for column in self.columns if column.feature is not None}
+
+    @cached_property
     def renamed(self) -> Mapping[str, str]:
         """The user's column -> its name in the output, where they differ."""
         return {column.source: column.name for column in self.columns if column.source != column.name}
@@ -133,6 +138,7 @@ def _packed(index: Index) -> dict[str, Any]:
         },
         "found": index.found,
         "columns": [(column.source, column.is_json, column.is_reference) for column in index.columns],
+        "features": index.features,
         "schema": base64.b64encode(index.schema.serialize().to_pybytes()).decode(),
         "notes": index.notes,
         "files": [
@@ -149,6 +155,7 @@ def _packed(index: Index) -> dict[str, Any]:
 
 def _unpacked(packed: Mapping[str, Any]) -> Index:
     extents = _extents(packed["extents"])
+    features = packed.get("features", {})
     schema = pa.ipc.read_schema(pa.BufferReader(base64.b64decode(packed["schema"])))
     blocks = numbered([(sum(extent.rows for extent in pile), pile) for pile in _piles(extents, packed["blocks"])])
     return Index(
@@ -158,7 +165,14 @@ def _unpacked(packed: Mapping[str, Any]) -> Index:
         shape=_shape(packed["shape"]),
         found=tuple(packed["found"]),
         columns=tuple(
-            Column(source=source, name=field.name, type=field.type, is_json=is_json, is_reference=is_reference)
+            Column(
+                source=source,
+                name=field.name,
+                type=field.type,
+                is_json=is_json,
+                is_reference=is_reference,
+                feature=features.get(field.name),
+            )
             for (source, is_json, is_reference), field in zip(packed["columns"], schema, strict=True)
         ),
         notes=tuple(packed["notes"]),

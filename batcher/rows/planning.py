@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any
 
 from batcher.errors import InputError
 from batcher.job.spec import Input, InputFormat
 from batcher.rows.arrays import mended, to_python
-from batcher.rows.blocks import MAX_BLOCK_BYTES, MAX_BLOCKS, BlockCutter
+from batcher.rows.blocks import MAX_BLOCK_BYTES, MAX_BLOCKS, MEDIA_BLOCK_ROWS, BlockCutter
 from batcher.rows.carriers import TELLING_COLUMNS
 from batcher.rows.containers import parser_of
 from batcher.rows.conversion import auditor_of
@@ -35,6 +35,7 @@ def plan_rows(  # noqa: PLR0913  each is the user's or the output's say
     limit: int | None = None,
     has_template: bool,
     reserved: frozenset[str],
+    media: Collection[str] = (),
     on_progress: Callable[[int, int], None] = _quietly,
     max_blocks: int = MAX_BLOCKS,
     max_block_bytes: int = MAX_BLOCK_BYTES,
@@ -48,6 +49,7 @@ def plan_rows(  # noqa: PLR0913  each is the user's or the output's say
         limit: plan only the first rows; None plans all.
         has_template: whether the job has a prompt template.
         reserved: the output's own column names.
+        media: columns that may name files; where the first rows have one, blocks have at most `MEDIA_BLOCK_ROWS` rows.
         on_progress: called now and then with the rows and bytes so far.
         max_blocks: blocks at most.
         max_block_bytes: a block closes early at so much input (decoded, for Parquet).
@@ -65,6 +67,8 @@ def plan_rows(  # noqa: PLR0913  each is the user's or the output's say
         where=files[0].name if files else "input",
     )
     _check_alike(files, spec, shape)
+    if any(name in sample for sample in samples for name in media):
+        block_rows = min(block_rows, MEDIA_BLOCK_ROWS)
     cutter = BlockCutter(block_rows=block_rows, max_blocks=max_blocks, max_block_bytes=max_block_bytes)
     survey = Survey(
         cutter,

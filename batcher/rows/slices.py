@@ -24,6 +24,7 @@ from batcher.rows.objects import too_long
 from batcher.rows.tables import Table
 
 SLICE_ROWS = 256
+SLICE_BYTES = 8 << 20  # of a Parquet file, decoded: a slice of pictures has fewer rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,7 +206,9 @@ class BlockReader:
         wanted = self._needed | {column.source for column in self._index.columns} | {self._id_key, self._reference_key}
         columns = [name for name in table.schema.names if name in wanted]
         first_row, name = extent.first_line, self._index.files[extent.file].name
-        batches = table.read(group, start=extent.start, stop=extent.stop, columns=columns, batch_rows=self._slice_rows)
+        fitting = SLICE_BYTES * table.rows_in(group) // max(1, table.bytes_in(group))
+        batch_rows = max(1, min(self._slice_rows, fitting))
+        batches = table.read(group, start=extent.start, stop=extent.stop, columns=columns, batch_rows=batch_rows)
         for batch in batches:
             sound, problems = arrays.mended(batch)
             rows = self._table_rows(sound, first_row, name, ordinal)

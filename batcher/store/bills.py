@@ -29,6 +29,7 @@ class Terms:
         run_id, project, endpoint: as the ledger names them.
         tier: the service tier the job asks for, None for the endpoint's default.
         rates: the run's frozen rate card.
+        images: whether the pictures of an answer are a column.
     """
 
     run_id: str
@@ -40,6 +41,7 @@ class Terms:
     samples: int
     store_prompt: bool
     raw: bool
+    images: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

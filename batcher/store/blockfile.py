@@ -23,6 +23,8 @@ from batcher.records import Problem, Request, Row
 from batcher.store.disk import digest_of, sync_file, sync_folder
 
 SLICE = 256
+SLICE_BYTES = 8 << 20
+"""Of bodies: a slice is closed when it has so many, so that it can be held in memory whatever its rows are."""
 
 
 class Planned(NamedTuple):
@@ -159,21 +161,23 @@ class BlockFile:
                 hint="name another folder with -o; the finished parts are whole",
             )
         self._source = pa.OSFile(str(path), "rb")
-        self._reader = pa.ipc.open_file(self._source)
+        # A body with pictures in it, and the user's own column of them, are each read by the side that needs them only.
+        self._to_ask = _reader(self._source, _ASKED)
+        self._to_seal = _reader(self._source, _SEALED)
 
     @property
     def slices(self) -> int:
         """How many record batches there are."""
-        count: int = self._reader.num_record_batches
+        count: int = self._to_seal.num_record_batches
         return count
 
     def batch(self, number: int) -> pa.RecordBatch:
-        """The slice as columns."""
-        return self._reader.get_batch(number)
+        """The slice as the columns that a seal needs."""
+        return self._to_seal.get_batch(number)
 
     def planned(self, number: int) -> list[Planned]:
         """The slice as what the feeder asks, in order."""
-        batch = self._reader.get_batch(number)
+        batch = self._to_ask.get_batch(number)
         columns = [batch.column(name).to_pylist() for name in _ASKED]
         return [_planned(*values) for values in zip(*columns, strict=True)]
 
@@ -187,6 +191,12 @@ class BlockFile:
         self._source.close()
 
 
+def _reader(source: pa.NativeFile, names: tuple[str, ...]) -> pa.ipc.RecordBatchFileReader:
+    fields = [schema_of(pa.schema([])).names.index(name) for name in names]
+    return pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=fields))
+
+
+_SEALED = ("ordinal", "id", "prompt", "model", "request_hash", "user")
 _ASKED = (
     "ordinal",
     "prompt",

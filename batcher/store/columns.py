@@ -12,6 +12,7 @@ from batcher.store import schemas
 from batcher.store.bills import Earlier, Read, RowBill, Terms, cost_of, reserve_usd, row_bill
 from batcher.store.nested import candidates, constant, labels_column, prompt_feedback, usage_arrays, usage_metadata
 from batcher.store.parsed import parsed, schema_valid
+from batcher.store.pictures import images_column, pictures_apart
 
 _NO_CANDIDATE = Candidate(index=0)
 
@@ -39,6 +40,8 @@ def data_columns(  # noqa: PLR0913, PLR0917  the parts of one slice
     row = RowBill._make(zip(*rows, strict=True) if rows else [()] * len(RowBill._fields))
     ended = Outcome._make(zip(*outcomes, strict=True) if rows else [()] * len(Outcome._fields))
     answers: Sequence[Answer] = row.answer  # type: ignore[assignment]  # a column of them
+    if terms.images:
+        answers, pictures = pictures_apart(answers)
     firsts = [answer.candidates[0] if answer.candidates else _NO_CANDIDATE for answer in answers]
     statuses: Sequence[Status] = ended.status  # type: ignore[assignment]  # a column of them
     columns: dict[str, Any] = {
@@ -80,6 +83,8 @@ def data_columns(  # noqa: PLR0913, PLR0917  the parts of one slice
         columns["schema_valid"] = schema_valid(statuses)
     if terms.raw:
         columns["raw"] = pa.array(row.raw, pa.large_binary())
+    if terms.images:
+        columns[schemas.PICTURES] = images_column(pictures)
     user = planned.column("user")
     columns.update((field.name, user.field(number)) for number, field in enumerate(planned.schema.field("user").type))
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)

@@ -5,9 +5,12 @@ All types stay within what pyarrow, DuckDB, pandas, Polars and `datasets` load.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pyarrow as pa
+
+from batcher.rows.features import IMAGES, IMAGES_FEATURE, metadata_of
 
 SCHEMA_VERSION = 1
 
@@ -83,18 +86,29 @@ _ANSWER = [
     ("labels", LABELS),
 ]
 _PARSED = [("parsed", pa.large_string()), ("schema_valid", pa.bool_())]
+PICTURES = "response_images"
+"""The column of the pictures that a model made, there only where the job asks for some."""
 
-RESERVED = frozenset(name for name, _ in _IDENTITY + _ANSWER + _PARSED) | {"raw"}
+RESERVED = frozenset(name for name, _ in _IDENTITY + _ANSWER + _PARSED) | {"raw", PICTURES}
 """Names a user's column may not take; it gets the prefix `input_` instead."""
 
 
-def data_schema(user: Iterable[pa.Field], *, raw: bool, parsed: bool = False) -> pa.Schema:
+def data_schema(
+    user: Iterable[pa.Field],
+    *,
+    raw: bool,
+    parsed: bool = False,
+    images: bool = False,
+    features: Mapping[str, Any] | None = None,
+) -> pa.Schema:
     """The frozen schema of `data/`: identity, the user's columns under their output names, then ours.
 
     Args:
         user: the input's columns.
         raw: whether the raw replies are kept.
         parsed: whether the job has a schema for its answers; their columns stand behind `response`.
+        images: whether the pictures that the model makes are a column.
+        features: what `datasets` takes the input's columns for; see `rows/features.py`.
     """
     fields = [pa.field(name, kind) for name, kind in _IDENTITY]
     fields += list(user)
@@ -104,7 +118,11 @@ def data_schema(user: Iterable[pa.Field], *, raw: bool, parsed: bool = False) ->
             fields += [pa.field(own, own_kind) for own, own_kind in _PARSED]
     if raw:
         fields.append(pa.field("raw", pa.large_binary()))
-    return pa.schema(fields)
+    features = dict(features or {})
+    if images:
+        fields.append(pa.field(PICTURES, IMAGES))
+        features[PICTURES] = IMAGES_FEATURE
+    return pa.schema(fields, metadata=metadata_of(features))
 
 
 ATTEMPTS = pa.schema(

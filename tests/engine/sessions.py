@@ -21,7 +21,7 @@ from batcher.engine.plan import Plan, make_plan
 from batcher.engine.progress import Summary
 from batcher.engine.retry import reopen, standing
 from batcher.engine.seal import Sealer
-from batcher.engine.session import Session
+from batcher.engine.session import MOST_HELD_BYTES, Session
 from batcher.engine.tally import Tally
 from batcher.engine.today import used_today
 from batcher.engine.work import WorkList
@@ -114,6 +114,7 @@ async def rigged(
     sealer: Any = None,
     remembers_bytes: int = MOST_BYTES,
     clock: FakeClock | None = None,
+    most_held_bytes: int = MOST_HELD_BYTES,
 ) -> AsyncIterator[Rig]:
     loop, clock = asyncio.get_running_loop(), clock or FakeClock()
     failpoints, halt = FailPoints(), Halt()
@@ -148,6 +149,7 @@ async def rigged(
             sealer=sealer or Sealer(plan, journal, failpoints, fresh),
             tally=tally,
             halt=halt,
+            most_held_bytes=most_held_bytes,
         )
         yield Rig(
             plan=plan,

@@ -3,11 +3,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batcher.engine.plan import MOST_BLOCK_ROWS, block_rows
+from batcher.engine.plan import MOST_BLOCK_ROWS, block_rows, read_plan
 from batcher.errors import PlanChanged, StorageError
+from batcher.job.fingerprint import fingerprint
 from batcher.job.spec import Input
-from tests.builders import a_job
+from batcher.records import Request
+from tests.builders import a_job, a_row
 from tests.engine.sessions import job_over, plan_of, planned, prompts, write_rows
+from tests.media import a_picture
 
 LEAST_BLOCK_TASKS = 256
 
@@ -169,3 +172,47 @@ def test_quotas_belong_to_project_and_model(tmp_path):
     plan = planned(tmp_path, prompts(1), endpoint__project="p1")
     assert plan.lane("m") == "http://127.0.0.1:1 p1 m"
     assert plan.lane("m") != plan.lane("n")
+
+
+@pytest.mark.parametrize(
+    ("settings", "pictures"),
+    [
+        ({}, False),
+        ({"model": "gemini-2.5-flash-image"}, True),
+        ({"generation.response_modalities": ("TEXT", "image")}, True),
+        ({"generation.response_modalities": ("TEXT",), "model": "gemini-2.5-flash-image"}, False),
+        ({"generation.response_modalities": ()}, False),
+        ({"prompt.overrides": {"response_modalities": "wants"}}, True),
+    ],
+)
+def test_pictures_are_a_column_where_the_job_or_its_model_makes_them(tmp_path, settings, pictures):
+    plan = planned(tmp_path, [{"prompt": "Paint.", "wants": ["IMAGE"]}], **settings)
+
+    assert plan.terms.images == ("response_images" in plan.schema.names) == pictures
+    assert (plan.schema.metadata is not None) == pictures
+
+
+@pytest.mark.parametrize(("planned_for", "asked_for"), [(("IMAGE",), ("TEXT",)), (("TEXT",), ("IMAGE",))])
+def test_a_retry_with_other_modalities_adds_no_column_and_takes_none(tmp_path, planned_for, asked_for):
+    plan = planned(tmp_path, prompts(1), **{"generation.response_modalities": planned_for})
+    other = job_over(tmp_path / "rows.jsonl", **{"generation.response_modalities": asked_for})
+    again = read_plan(other, plan.rundir, plan.manifest)
+
+    assert again.schema.equals(plan.schema, check_metadata=True)
+    assert again.terms.images == plan.terms.images
+
+
+def test_media_are_looked_for_beside_the_input_or_where_the_job_says(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "0.png").write_bytes(a_picture())
+    path = write_rows(tmp_path / "a" / "rows.jsonl", [{"prompt": "?", "image": "0.png"}])
+    other = write_rows(tmp_path / "other.jsonl", [{"prompt": "?", "image": "a/0.png"}])
+    row, far = (a_row(prompt="?", image=name) for name in ("0.png", "a/0.png"))
+    beside = plan_of(job_over(path), tmp_path / "1")
+    said = plan_of(job_over(path, **{"input.media_root": str(tmp_path)}), tmp_path / "2")
+    both = plan_of(job_over(path, **{"input.files": (str(path), str(other))}), tmp_path / "3")
+
+    assert isinstance(beside.builder.build(row), Request)
+    assert isinstance(said.builder.build(far), Request)
+    assert both.builder.build(row).message.endswith("the input files lie in several folders; say input.media_root")
+    assert fingerprint(beside.job) == fingerprint(said.job)  # another place is no other job

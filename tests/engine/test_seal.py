@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from batcher.engine.seal import Sealer
+from batcher.engine.seal import STEP_BYTES, Sealer, _steps
 from batcher.errors import StorageError
 from batcher.money.totals import Totals
 from batcher.records import Status
@@ -255,3 +255,30 @@ async def test_a_part_is_the_same_from_memory_and_from_the_journal(tmp_path, rem
         script = once(CUT, {THIRD, "prompt 9"})
     for one, other in zip(*tables, strict=True):
         assert [name for name in one.schema.names if not one.column(name).equals(other.column(name))] == []
+
+
+class Slices:
+    """A block file with a column of the user's, some bytes a row."""
+
+    def __init__(self, *sizes):
+        self._sizes = sizes
+
+    def batches(self):
+        ordinal = 0
+        for rows, size in self._sizes:
+            held = [bytes(size)] * rows
+            yield pa.RecordBatch.from_pydict({"ordinal": list(range(ordinal, ordinal + rows)), "user": held})
+            ordinal += rows
+
+
+@pytest.mark.parametrize("samples", [1, 2, 5, 300])
+@pytest.mark.parametrize("size", [1, 100_000, 3_000_000])
+def test_steps_are_one_row_a_task_in_order_and_short_whatever_their_columns(samples, size):
+    ordinals, longest, largest = [], 0, 0
+    for step in _steps(Slices((2, size), (7, 2)), samples, 128):
+        ordinals += step.column("ordinal").to_pylist()
+        longest, largest = max(longest, step.num_rows), max(largest, step.nbytes)
+
+    assert ordinals == [n for n in range(9) for _ in range(samples)]
+    assert longest <= 128
+    assert largest <= STEP_BYTES + size

@@ -100,6 +100,52 @@ async def test_the_next_block_is_open_before_this_one_is_asked(tmp_path):
     assert summary.totals.by_status == {Status.OK: 768}
 
 
+class Weighed(ScriptedTransport):
+    """Knows how many bytes are out at once, at most."""
+
+    bytes_out = most_bytes = 0
+
+    async def post(self, request):
+        self.bytes_out += len(request.body)
+        self.most_bytes = max(self.most_bytes, self.bytes_out)
+        try:
+            return await super().post(request)
+        finally:
+            self.bytes_out -= len(request.body)
+
+
+@pytest.mark.parametrize(("most_held_bytes", "least_out"), [(1, 1), (15_000, 9), (1 << 20, 33)])
+async def test_rows_are_fetched_while_there_is_room_for_their_bodies(tmp_path, most_held_bytes, least_out):
+    rows = [{"prompt": f"{n:03} " + "x" * 996} for n in range(160)]
+    door = Weighed(echo, latency_s=0.001)
+    plan = planned(tmp_path, rows, **{"limits.concurrency": 64, "limits.requests_per_day": 1_000})  # 8 at a time
+    async with rigged(plan, door, most_held_bytes=most_held_bytes) as rig:
+        summary = await rig.finish()
+    assert summary.totals.by_status == {Status.OK: 160}
+    assert door.most_in_flight >= least_out
+    assert door.most_bytes < most_held_bytes + 8 * 1_100
+
+
+async def test_who_waits_for_memory_says_so(tmp_path):
+    door = ScriptedTransport(echo, latency_s=0.05)
+    plan = planned(tmp_path, prompts(16), **{"limits.concurrency": 64, "limits.requests_per_day": 1_000})
+    async with rigged(plan, door, most_held_bytes=1) as rig:
+        running = asyncio.ensure_future(rig.finish())
+        await until(lambda: rig.session.limited_by == "memory")
+        await running
+        assert rig.session.limited_by == ""
+
+
+async def test_of_big_answers_only_what_is_shown_is_kept(tmp_path):
+    rows = [{"prompt": "x" * 70_000}, {"prompt": "short"}]
+    async with rigged(planned(tmp_path, rows), ScriptedTransport(echo)) as rig:
+        await rig.finish()
+        big, short = sorted(rig.session.last, key=lambda ending: -len(text_of(ending.task.request)))
+    assert (big.task.request.body, big.turn.attempt.body) == (b"", b"")
+    assert short.task.request.body
+    assert big.turn.answer.candidates[0].text == big.task.request.prompt == "x" * 70_000
+
+
 @pytest.mark.parametrize("concurrency", [1, 2, 3, 8])
 async def test_a_wrong_key_costs_no_more_requests_than_slots(tmp_path, concurrency):
     door = ScriptedTransport(lambda _: BAD_KEY, latency_s=0.001)

@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 from batcher.engine.work import LOOK_AHEAD, WorkList
 from batcher.errors import PlanChanged, StorageError
 from batcher.records import Kind, Status
+from batcher.store.blockfile import BlockFile
 from batcher.store.blocks import BlockRow, State, put_block, reopen_block
 from batcher.store.failpoints import FailPoints
 from batcher.store.frames import pack_attempt, pack_outcome
 from batcher.store.journal import Journal
 from tests.builders import an_attempt, an_outcome
-from tests.engine.sessions import KEY, echo, planned, prompts, rigged
+from tests.engine.sessions import KEY, echo, job_over, plan_of, planned, prompts, rigged
 from tests.fakes import FakeClock, ScriptedTransport
+from tests.media import a_picture
 
 BAD = "{broken"
 
@@ -186,3 +188,31 @@ async def test_lanes_are_of_the_rows_own_model(tmp_path):
         _, chunks = await opened.chunks()
         tasks = list(itertools.chain.from_iterable(chunk.tasks for chunk in chunks))
         assert [task.lane for task in tasks] == [plan.lane("gemini-2.5-pro"), plan.lane("gemini-2.5-flash")]
+
+
+async def test_a_slice_with_media_is_closed_by_its_bytes(tmp_path):
+    for n in range(7):
+        (tmp_path / f"{n}.png").write_bytes(a_picture().ljust(3_000_000, b"\0"))
+    rows = [{"prompt": f"{n}?", "image": f"{n}.png"} for n in range(8)]
+    plan = planned(tmp_path, rows)
+    async with Opened(plan) as opened:
+        work, chunks = await opened.chunks()
+    file = BlockFile(plan.rundir.block_file(1), digest=work.digest)
+    slices = [file.planned(number) for number in range(file.slices)]
+    file.close()
+
+    assert [[row.ordinal for row in one] for one in slices] == [[0, 1, 2], [3, 4, 5], [6, 7]]
+    assert numbers(chunks) == list(range(7))
+    assert ended(chunks) == [7]  # its picture is not there
+    assert slices[2][1].problem.message.endswith(
+        f"'7.png': no such file beneath {tmp_path} (input.media_root); prompt.media = [] if it is none"
+    )
+
+
+def test_blocks_whose_rows_name_files_are_short(tmp_path):
+    rows = [{"prompt": f"{n}?", "photo": f"{n}.png"} for n in range(600)]
+    by_text = planned(tmp_path, rows)
+    by_file = plan_of(job_over(tmp_path / "rows.jsonl", **{"prompt.media": ("photo",)}), tmp_path / "other")
+
+    assert [block.rows for block in by_text.index.blocks] == [600]
+    assert [block.rows for block in by_file.index.blocks] == [256, 256, 88]

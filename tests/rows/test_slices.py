@@ -193,3 +193,15 @@ def test_what_json_lacks_is_written_as_text_where_tables_disagree() -> None:
     _, columns = read_back(planned(spec, Path()), spec)
 
     assert [row["x"] for row in columns] == ['"AP8="', "1"]
+
+
+def test_slices_of_big_rows_have_few_of_them() -> None:
+    big = [bytes([n]) * 1_000_000 for n in range(30)]
+    columns = {"prompt": [f"{n}" for n in range(30)], "image": pa.array(big, pa.binary())}
+    spec = an_input(write_table(Path("a.parquet"), columns, row_group_size=20, use_dictionary=False))
+    index = planned(spec, Path(), block_rows=100)
+    pieces = list(read_block(index, index.blocks[0], spec))
+
+    assert max(piece.columns.nbytes for piece in pieces) <= 9_000_000
+    assert [len(piece.rows) for piece in pieces] == [8, 8, 4, 8, 2]
+    assert [row.values["image"] for piece in pieces for row in piece.rows] == big

@@ -97,14 +97,18 @@ def test_what_was_planned_is_what_is_asked(made: list[Request | Problem], tmp_pa
     file.close()
 
 
+TO_SEAL = ["ordinal", "id", "prompt", "model", "request_hash", "user"]
+"""What a seal reads: the bodies are not among it, whatever pictures are in them."""
+
+
 def test_every_slice_comes_back_in_order(tmp_path):
     path = tmp_path / "00001.arrow"
     slices = [planned(3, first=10), planned(2, first=13, problems=[14])]
     file = BlockFile(path, digest=write(path, *slices))
 
     assert file.slices == 2
-    assert list(file.batches()) == slices
-    assert file.batch(1) == slices[1]
+    assert list(file.batches()) == [one.select(TO_SEAL) for one in slices]
+    assert file.batch(1) == slices[1].select(TO_SEAL)
     assert [row.ordinal for number in range(2) for row in file.planned(number)] == [10, 11, 12, 13, 14]
     file.close()
 
@@ -118,9 +122,9 @@ def test_the_users_columns_of_every_type_come_back(values, tmp_path):
     back = file.batch(0)
     file.close()
 
-    assert back.schema == schema_of(USER)
+    assert back.schema.field("user") == schema_of(USER).field("user")
     assert back.column("user").to_pylist() == values
-    assert back == batch
+    assert back == batch.select(TO_SEAL)
 
 
 def test_a_row_with_a_problem_keeps_its_columns(tmp_path):

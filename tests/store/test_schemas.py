@@ -14,7 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batcher.store.schemas import ATTEMPTS, RESERVED, SCHEMA_VERSION, data_schema
+from batcher.rows.features import MEDIUM
+from batcher.store.schemas import ATTEMPTS, PICTURES, RESERVED, SCHEMA_VERSION, data_schema
+from tests.media import a_picture
 
 RATINGS = "list<item: struct<category: string, probability: string, blocked: bool>>"
 TOKENS = "list<item: struct<modality: string, token_count: int64>>"
@@ -66,6 +68,7 @@ DATA = [
     ("request_hash", "fixed_size_binary[16]"),
     ("labels", LABELS),
     ("raw", "large_binary"),
+    ("response_images", "list<item: struct<bytes: binary, path: string>>"),
 ]
 LEDGER = [
     ("run_id", "string"),
@@ -107,7 +110,10 @@ LEDGER = [
     ("reserve_input_tokens", "int64"),
     ("reserve_output_tokens", "int64"),
 ]
-SCHEMAS = {"data": data_schema([pa.field("lang", pa.large_string())], raw=True, parsed=True), "attempts": ATTEMPTS}
+SCHEMAS = {
+    "data": data_schema([pa.field("lang", pa.large_string())], raw=True, parsed=True, images=True),
+    "attempts": ATTEMPTS,
+}
 COST, WASTED = Decimal("12345678901234567890123.000000000000001"), Decimal("0.000000000000002")
 AT = dt.datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=dt.UTC)
 
@@ -136,6 +142,7 @@ _PLAIN: dict[str, Any] = {
     "double": 0.1,
     "bool": True,
     "large_binary": b"\xff\x00",
+    "binary": a_picture(),
     "fixed_size_binary[16]": bytes(range(16)),
 }
 
@@ -186,6 +193,15 @@ def test_the_columns_of_a_schema_for_answers_are_there_when_it_is():
     at = plain.index("response") + 1
 
     assert parsed == [*plain[:at], "parsed", "schema_valid", *plain[at:]]
+
+
+def test_the_pictures_are_there_when_asked_for_and_say_what_they_are():
+    schema = data_schema([pa.field("image", MEDIUM)], raw=True, images=True, features={"image": {"_type": "Image"}})
+
+    assert schema.names[-2:] == ["raw", PICTURES]
+    features = datasets.Features.from_arrow_schema(schema)
+    assert (features["image"], features[PICTURES]) == (datasets.Image(), datasets.List(datasets.Image()))
+    assert data_schema([], raw=True).metadata is None
 
 
 def test_our_names_are_reserved():
