@@ -193,7 +193,10 @@ def members(kind: pa.DataType) -> set[str]:
 
 @pytest.mark.parametrize(
     ("heading", "schema"),
-    [("### Columns of `data/`", data_schema([], raw=True, parsed=True)), ("### Columns of `attempts/`", ATTEMPTS)],
+    [
+        ("### Columns of `data/`", data_schema([], raw=True, parsed=True, images=True)),
+        ("### Columns of `attempts/`", ATTEMPTS),
+    ],
 )
 def test_the_tables_of_columns_are_the_schemas(heading, schema):
     rows = table_under(heading)

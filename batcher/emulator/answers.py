@@ -14,6 +14,7 @@ import orjson
 
 from batcher.emulator import chance
 from batcher.emulator.faults import FaultKind
+from batcher.emulator.pictures import PICTURE_TOKENS, is_alone, is_asked_for, painted
 from batcher.emulator.schemas import Material, text_for_enum, value_for
 from batcher.emulator.spelling import Asked
 from batcher.emulator.texts import key_words, text_for
@@ -37,6 +38,7 @@ class Candidate:
 
     Attributes:
         text: None where there is no visible text.
+        picture: a PNG.
         thought: a summary of the thinking, when it was asked for.
         tokens: of the visible part.
         avg_logprobs: when log probabilities were asked for.
@@ -45,6 +47,7 @@ class Candidate:
     """
 
     text: str | None = None
+    picture: bytes | None = None
     call: Call | None = None
     thought: str | None = None
     finish: str = "STOP"
@@ -81,10 +84,15 @@ def answer(asked: Asked, *, model: str, seed: int, thinks: bool = True, request_
         request_usage: the request's own tokens where they have been counted already.
     """
     drawn = chance.draw(seed, model.encode(), asked.identity())
-    candidates = tuple(_candidate(asked, drawn + n, n) for n in range(asked.config.get("candidate_count", 1)))
+    candidates = tuple(_candidate(asked, drawn + n, n, model) for n in range(asked.config.get("candidate_count", 1)))
     used = request_usage or of_request(asked)
     visible = sum(each.tokens for each in candidates)
-    usage = replace(used, candidates=visible, thoughts=_thoughts(asked, model, drawn, visible) if thinks else 0)
+    usage = replace(
+        used,
+        candidates=visible,
+        pictures=PICTURE_TOKENS * sum(each.picture is not None for each in candidates),
+        thoughts=_thoughts(asked, model, drawn, visible) if thinks else 0,
+    )
     return Answer(candidates=candidates, usage=usage, model=model, searched=_searched(asked))
 
 
@@ -150,31 +158,35 @@ def _retold(whole: Answer, say: Callable[[str], str]) -> Answer:
 
 
 def _without_output(left: Answer, *, thoughts: int) -> Answer:
-    return replace(left, usage=replace(left.usage, candidates=0, thoughts=thoughts))
+    return replace(left, usage=replace(left.usage, candidates=0, pictures=0, thoughts=thoughts))
 
 
 def _halved(whole: Answer) -> Answer:
     """Every candidate cut in the middle, as if the limit had been reached there."""
     halves = tuple(_cut_to(each, each.tokens // 2, finish="MAX_TOKENS") for each in whole.candidates)
-    usage = replace(whole.usage, candidates=sum(each.tokens for each in halves))
+    usage = replace(whole.usage, candidates=sum(each.tokens for each in halves), pictures=0)
     return replace(whole, candidates=halves, usage=usage)
 
 
 def _cut_to(candidate: Candidate, tokens: int, *, finish: str) -> Candidate:
     text = text_within(candidate.text or "", tokens)
-    return replace(candidate, text=text or None, call=None, finish=finish, tokens=text_tokens(text))
+    return replace(candidate, text=text or None, picture=None, call=None, finish=finish, tokens=text_tokens(text))
 
 
-def _candidate(asked: Asked, drawn: int, index: int) -> Candidate:
+def _candidate(asked: Asked, drawn: int, index: int, model: str) -> Candidate:
     thought = f"Let me think about {asked.prompt[:60].strip() or 'this'}." if _tells_thoughts(asked) else None
     call = _call(asked, drawn)
+    paints = call is None and is_asked_for(asked.config, model)
     # A call is charged as its JSON text.
-    text = _stopped(_text(asked, drawn, index), asked.config.get("stop_sequences") or ()) if call is None else ""
+    speaks = call is None and not (paints and is_alone(asked.config))
+    text = _stopped(_text(asked, drawn, index), asked.config.get("stop_sequences") or ()) if speaks else ""
+    spoken = text_tokens(text) if call is None else text_tokens(orjson.dumps([call.name, call.args]).decode())
     whole = Candidate(
         text=text or None,
+        picture=painted(drawn) if paints else None,
         call=call,
         thought=thought,
-        tokens=text_tokens(text) if call is None else text_tokens(orjson.dumps([call.name, call.args]).decode()),
+        tokens=spoken + (PICTURE_TOKENS if paints else 0),
         avg_logprobs=-chance.share(drawn) if asked.config.get("response_logprobs") else None,
     )
     most = asked.config.get("max_output_tokens", LONGEST_TOKENS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-SCALARS = ("string", "strings", "bool", "number", "integer", "object")
+SCALARS = ("string", "strings", "bytes", "bool", "number", "integer", "object")
 ANY = "any"
 
 
@@ -68,7 +68,7 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
             "spreadsheet_metadata audio_metadata",
         }
     ),
-    "blob": _message({"string": "mime_type data display_name"}),
+    "blob": _message({"string": "mime_type display_name", "bytes": "data"}),
     "file": _message({"string": "mime_type file_uri display_name"}),
     "call": _message({"string": "id name", "any": "args"}),
     "response": _message({"string": "id name scheduling", "bool": "will_continue", "any": "response parts"}),

@@ -6,6 +6,7 @@ modalities, no tier.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from typing import Any
 
@@ -79,7 +80,7 @@ def model_card(model: str) -> dict[str, Any]:
 
 
 def _google_candidate(candidate: Candidate, index: int, answer: Answer) -> dict[str, Any]:
-    parts = _parts(candidate, call="functionCall")
+    parts = _parts(candidate, call="functionCall", blob=("inlineData", "mimeType"))
     told: dict[str, Any] = {
         "content": {"parts": parts, "role": "model"} if parts else {},
         "finishReason": candidate.finish,
@@ -99,7 +100,7 @@ def _google_candidate(candidate: Candidate, index: int, answer: Answer) -> dict[
 
 
 def _flat_candidate(candidate: Candidate, index: int) -> dict[str, Any]:
-    parts = _parts(candidate, call="function_call")
+    parts = _parts(candidate, call="function_call", blob=("inline_data", "mime_type"))
     told: dict[str, Any] = {
         "index": index,
         "content": {"role": "model", "parts": parts},
@@ -112,12 +113,16 @@ def _flat_candidate(candidate: Candidate, index: int) -> dict[str, Any]:
     return told
 
 
-def _parts(candidate: Candidate, *, call: str) -> list[dict[str, Any]]:
+def _parts(candidate: Candidate, *, call: str, blob: tuple[str, str]) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = []
-    if candidate.thought is not None and (candidate.text is not None or candidate.call is not None):
+    told = (candidate.text, candidate.picture, candidate.call)
+    if candidate.thought is not None and told != (None, None, None):
         parts.append({"text": candidate.thought, "thought": True})
     if candidate.text is not None:
         parts.append({"text": candidate.text})
+    if candidate.picture is not None:
+        name, mime_type = blob
+        parts.append({name: {mime_type: "image/png", "data": base64.b64encode(candidate.picture).decode()}})
     if candidate.call is not None:
         parts.append({call: {"name": candidate.call.name, "args": candidate.call.args}})
     return parts
@@ -143,7 +148,8 @@ def _google_usage(usage: Usage) -> dict[str, Any]:
     told = {name: tokens for name, tokens in told.items() if tokens}
     told["promptTokensDetails"] = _details(usage.by_modality)
     if usage.candidates:
-        told["candidatesTokensDetails"] = [{"modality": "TEXT", "tokenCount": usage.candidates}]
+        by_modality = {"TEXT": usage.candidates - usage.pictures, "IMAGE": usage.pictures}
+        told["candidatesTokensDetails"] = _details({name: tokens for name, tokens in by_modality.items() if tokens})
     if usage.cached:
         told["cacheTokensDetails"] = _details(_cached_by_modality(usage))
     if usage.tool_use:

@@ -7,6 +7,7 @@ top (the flat dialect). What comes out is one canonical form: nested, snake_case
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -68,6 +69,16 @@ def _strings(value: Any) -> list[str] | None:
     return given if all(isinstance(each, str) for each in given) else None
 
 
+def _base64(value: Any) -> str | None:
+    """Text that is base64, as the JSON mapping of protobuf takes it: either alphabet, padded or not."""
+    if not isinstance(value, str) or not _BASE64.fullmatch(value):
+        return None
+    return value if len(value.rstrip("=")) % 4 != 1 else None
+
+
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")
+
+
 def _number(value: Any) -> float | None:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
@@ -84,6 +95,7 @@ def _integer(value: Any) -> int | None:
 _READERS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "string": ("TYPE_STRING", lambda value: value if isinstance(value, str) else None),
     "strings": ("TYPE_STRING", _strings),
+    "bytes": ("TYPE_BYTES", _base64),
     "object": ("TYPE_MESSAGE", lambda value: value if isinstance(value, dict) else None),
     "bool": ("TYPE_BOOL", lambda value: value if isinstance(value, bool) else None),
     "number": ("TYPE_FLOAT", _number),

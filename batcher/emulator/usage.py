@@ -40,6 +40,7 @@ class Usage:
         cached: of which came from a cache.
         tool_use: of server-side tools, not in `prompt`.
         candidates: over all candidates, thoughts not included.
+        pictures: of which for pictures.
         by_modality: modality -> tokens, together `prompt`.
     """
 
@@ -47,6 +48,7 @@ class Usage:
     cached: int = 0
     tool_use: int = 0
     candidates: int = 0
+    pictures: int = 0
     thoughts: int = 0
     by_modality: Mapping[str, int] = field(default_factory=dict)
     service_tier: str = "standard"
