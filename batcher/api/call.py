@@ -98,8 +98,10 @@ def ready(call: Call, environ: Mapping[str, str]) -> Ready:
 
 
 def reading(job: Job, file: Path) -> Job:
-    """Let a job read another file than its own."""
-    spec = job.input.model_copy(update={"files": (str(file),), "format": InputFormat.AUTO, "sha256": None})
+    """Let a job read another file than its own; paths in it are still those of the place where it runs."""
+    root = job.input.media_root or str(Path.cwd())
+    update = {"files": (str(file),), "format": InputFormat.AUTO, "sha256": None, "media_root": root}
+    spec = job.input.model_copy(update=update)
     return job.model_copy(update={"input": spec})
 
 

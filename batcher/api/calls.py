@@ -55,7 +55,7 @@ def run(  # noqa: PLR0913  the flags of the command line, by name
 
     Args:
         source: a job file (or its folder, or the name of a packaged job), a `Job`, an input file, or rows: dicts, a
-            pyarrow Table, a pandas or polars frame.
+            pyarrow Table, a pandas or polars frame, a `datasets.Dataset`.
         input: files or rows, for a job that is given first or for none.
         model: model id.
         out: the run directory; `out/<name of the job>` unless given.

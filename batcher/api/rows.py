@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import itertools
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import IO, Any, Protocol, runtime_checkable
 
 import orjson
 import pyarrow as pa
@@ -17,11 +18,14 @@ import pyarrow.parquet as pq
 
 from batcher.errors import InputError, StorageError
 from batcher.job.complaints import shown
+from batcher.rows.features import KEY
 
 _BATCH_ROWS = 1024
+_BATCH_BYTES = 64 << 20  # of bytes in rows, or of decoded columns: pictures are fewer rows a batch, and a row group
+_MEDIA_ROWS = 64  # of a data set with pictures, whose size nobody knows before they are read
 _JSON = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
 _NO_DICTS = 'prompts: [{"prompt": text} for text in texts]; files: input=[…]'
-_WANTED = "wanted dicts, a pyarrow Table, a pandas or polars DataFrame"
+_WANTED = "wanted dicts, a pyarrow Table, a pandas or polars DataFrame, a datasets.Dataset"
 
 
 @runtime_checkable
@@ -33,7 +37,34 @@ class Columns(Protocol):
         ...
 
 
-Rows = Columns | Iterable[Mapping[str, Any]]
+@runtime_checkable
+class DataSet(Protocol):
+    """A `datasets.Dataset`, or one that streams; as Arrow it has pictures as they are stored, not decoded."""
+
+    features: Any
+
+    def with_format(self, kind: str) -> Any:
+        """Give the same rows in another format."""
+        ...
+
+    def iter(self, batch_size: int) -> Iterator[Any]:
+        """Give the rows in batches."""
+        ...
+
+
+@runtime_checkable
+class Picture(Protocol):
+    """A picture of Pillow's, which is no dependency of ours."""
+
+    width: int
+    height: int
+
+    def save(self, fp: IO[bytes], format: str) -> None:  # noqa: A002  Pillow's own word
+        """Write it."""
+        ...
+
+
+Rows = Columns | DataSet | Iterable[Mapping[str, Any]]
 """Rows in memory."""
 
 
@@ -43,7 +74,9 @@ def check_rows(rows: object) -> Rows:
     Raises:
         InputError: it is a text, one dict, or nothing that can be gone through.
     """
-    if isinstance(rows, Columns) or (isinstance(rows, Iterable) and not isinstance(rows, str | bytes | Mapping)):
+    if isinstance(rows, Columns | DataSet) or (
+        isinstance(rows, Iterable) and not isinstance(rows, str | bytes | Mapping)
+    ):
         return rows
     hint = "one dict is one row: [row]" if isinstance(rows, Mapping) else ""
     raise InputError(f"rows: found {_a(rows)}, {_WANTED}", hint=hint)
@@ -52,9 +85,9 @@ def check_rows(rows: object) -> Rows:
 def spool_rows(rows: Rows, folder: Path, *, check: Callable[[], None]) -> Path:
     """Write rows to a file in `folder`; the same rows are the same file, which is then left as it is.
 
-    Columns become Parquet; dicts become JSON lines, because rows need not have the same keys and a null key is another
-    thing than a missing one. Dicts with bytes in them, which JSON has not, become Parquet with the columns of the first
-    rows. The memory this takes does not grow with the rows.
+    Columns and data sets become Parquet; dicts become JSON lines, because rows need not have the same keys and a null
+    key is another thing than a missing one. Dicts with bytes in them, which JSON has not, or with Pillow's pictures,
+    become Parquet with the columns of the first rows. The memory this takes does not grow with the rows.
 
     Args:
         rows: in memory.
@@ -93,11 +126,11 @@ def _digest(path: Path) -> str:
 
 
 def _write(rows: Rows, path: Path, check: Callable[[], None]) -> str:
-    if isinstance(rows, Columns):
-        _write_columns(_reader(rows), path, check)
+    if isinstance(rows, Columns | DataSet):
+        _write_columns(_reader(rows) if isinstance(rows, Columns) else _batches_in(rows), path, check)
         return ".parquet"
     sound = _sound(rows, check)
-    head = list(itertools.islice(sound, _BATCH_ROWS))
+    head = _piece(sound)
     whole = itertools.chain(head, sound)
     if any(_holds_bytes(row) for row in head):
         _write_columns(_batches_of(whole), path, check)
@@ -117,6 +150,16 @@ def _reader(rows: Columns) -> pa.RecordBatchReader:
         raise InputError(f"rows: {str(error).splitlines()[0]}", hint="give the column one type") from error
 
 
+def _batches_in(rows: DataSet) -> pa.RecordBatchReader:
+    has_media = any(kind in repr(rows.features) for kind in ("Image(", "Audio(", "Video(", "Pdf("))
+    tables = rows.with_format("arrow").iter(batch_size=_MEDIA_ROWS if has_media else _BATCH_ROWS)
+    first = next(tables, None)
+    if first is None:
+        return pa.RecordBatchReader.from_batches(pa.schema([]), [])
+    batches = (batch for table in itertools.chain([first], tables) for batch in table.cast(first.schema).to_batches())
+    return pa.RecordBatchReader.from_batches(first.schema, batches)
+
+
 def _without_index(rows: Columns) -> Columns:
     """A pandas index that counts rows is no column of the user's; one with a name is."""
     index = getattr(rows, "index", None)
@@ -128,13 +171,18 @@ def _without_index(rows: Columns) -> Columns:
 
 
 def _write_columns(batches: pa.RecordBatchReader, path: Path, check: Callable[[], None]) -> None:
+    # What `datasets` says of the columns stays with them; pandas' own words on its index would be wrong by now.
+    told = {key: value for key, value in (batches.schema.metadata or {}).items() if key == KEY}
     schema = pa.schema([(field.name, _plain(field.type)) for field in batches.schema])
     try:
         with path.open("wb") as file, pq.ParquetWriter(file, schema, store_schema=False) as writer:
+            writer.add_key_value_metadata(told)
             for batch in batches:
                 check()
                 columns = [_decoded(*pair) for pair in zip(batch.columns, schema.types, strict=True)]
-                writer.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=_BATCH_ROWS)
+                fitting = _BATCH_BYTES * batch.num_rows // max(1, batch.nbytes)
+                table = pa.Table.from_arrays(columns, schema=schema)
+                writer.write_table(table, row_group_size=max(1, min(_BATCH_ROWS, fitting)))
     except pa.ArrowException as error:
         raise InputError(f"rows: {str(error).splitlines()[0]}", hint="give the column one type") from error
     with path.open("rb") as written:
@@ -158,16 +206,27 @@ def _decoded(column: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def _batches_of(rows: Iterator[Mapping[str, Any]]) -> pa.RecordBatchReader:
-    first = _batch(0, list(itertools.islice(rows, _BATCH_ROWS)), None)
+    first = _batch(0, _piece(rows), None)
 
     def batches() -> Iterator[pa.RecordBatch]:
         yield first
         at = first.num_rows
-        while more := list(itertools.islice(rows, _BATCH_ROWS)):
+        while more := _piece(rows):
             yield _batch(at, more, first.schema)
             at += len(more)
 
     return pa.RecordBatchReader.from_batches(first.schema, batches())
+
+
+def _piece(rows: Iterator[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Take the next rows: so many, or fewer that hold enough bytes."""
+    piece, size = [], 0
+    for row in rows:
+        piece.append(row)
+        size += _bytes_in(row)
+        if len(piece) >= _BATCH_ROWS or size >= _BATCH_BYTES:
+            break
+    return piece
 
 
 def _batch(at: int, rows: list[Mapping[str, Any]], schema: pa.Schema | None) -> pa.RecordBatch:
@@ -177,7 +236,7 @@ def _batch(at: int, rows: list[Mapping[str, Any]], schema: pa.Schema | None) -> 
         raise InputError(f"{where}: {shown(new[0])} is no column of the first rows", hint=_AS_TABLE)
     columns = {}
     for name in names if schema is None else schema.names:
-        values = [row.get(name) for row in rows]
+        values = [_stored(row.get(name)) for row in rows]
         try:
             columns[name] = pa.array(values, None if schema is None else schema.field(name).type)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
@@ -218,7 +277,28 @@ def _holds_bytes(value: object) -> bool:
         return any(_holds_bytes(inner) for inner in value.values())
     if isinstance(value, list | tuple):
         return any(_holds_bytes(inner) for inner in value)
-    return isinstance(value, bytes | bytearray)
+    return isinstance(value, bytes | bytearray | Picture)
+
+
+def _stored(value: object) -> object:
+    """Store a picture of Pillow's as `datasets` does: as PNG, which loses nothing of it."""
+    if isinstance(value, list | tuple):
+        return [_stored(inner) for inner in value]
+    if not isinstance(value, Picture):
+        return value
+    held = io.BytesIO()
+    value.save(held, format="PNG")
+    return {"bytes": held.getvalue(), "path": None}
+
+
+def _bytes_in(value: object) -> int:
+    if isinstance(value, bytes | bytearray | str):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(map(_bytes_in, value.values()))
+    if isinstance(value, list | tuple):
+        return sum(map(_bytes_in, value))
+    return 3 * value.width * value.height if isinstance(value, Picture) else 0
 
 
 def _a(value: object) -> str:

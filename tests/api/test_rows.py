@@ -1,9 +1,11 @@
 """Rows in memory become a file that says the same, whatever they come as."""
 
 import datetime as dt
+import io
 from decimal import Decimal
 from pathlib import Path
 
+import datasets
 import orjson
 import pandas as pd
 import polars as pl
@@ -12,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from batcher.api.rows import check_rows, spool_rows
 from batcher.errors import InputError, RunStopped, StorageError
@@ -90,6 +93,48 @@ def test_dicts_with_bytes_become_columns_and_keep_them(tmp_path):
     assert pq.read_table(spool(rows, tmp_path)).to_pylist() == rows
 
 
+def test_pictures_of_pillow_become_what_datasets_stores(tmp_path):
+    red = Image.new("RGB", (3, 2), "red")
+    rows = [{"image": red, "images": [red, red]}, {"image": None, "images": []}]
+    image, images = (pq.read_table(spool(rows, tmp_path)).column(name).to_pylist() for name in ("image", "images"))
+
+    assert (image[1], images[1]) == (None, [])
+    for held in (image[0], *images[0]):
+        assert held["path"] is None
+        seen = Image.open(io.BytesIO(held["bytes"]))
+        assert (seen.format, seen.size, seen.getpixel((0, 0))) == ("PNG", (3, 2), (255, 0, 0))
+
+
+A_DATASET = datasets.Dataset.from_dict(
+    {"prompt": ["a", "b", "c"], "image": [{"bytes": bytes([n]), "path": f"{n}.png"} for n in range(3)]},
+    features=datasets.Features({"prompt": datasets.Value("string"), "image": datasets.Image()}),
+)
+
+
+@pytest.mark.parametrize("rows", [A_DATASET, A_DATASET.to_iterable_dataset(), A_DATASET.with_format("numpy")])
+def test_a_data_set_keeps_its_pictures_as_they_are_stored_and_what_it_says_of_them(rows, tmp_path):
+    table = pq.read_table(spool(rows, tmp_path))
+
+    assert table.column("image").to_pylist() == [{"bytes": bytes([n]), "path": f"{n}.png"} for n in range(3)]
+    assert datasets.Features.from_arrow_schema(table.schema) == A_DATASET.features
+
+
+def test_a_data_set_that_is_a_choice_of_another_is_that_choice(tmp_path):
+    assert pq.read_table(spool(A_DATASET.select([2, 0]), tmp_path)).column("prompt").to_pylist() == ["c", "a"]
+    assert pq.read_table(spool(A_DATASET.select([]), tmp_path)).num_rows == 0
+
+
+@pytest.mark.parametrize("as_table", [False, True])
+def test_big_rows_are_few_in_a_row_group(as_table, tmp_path):
+    rows = [{"image": bytes(40 << 20)} for _ in range(4)]
+    file = pq.ParquetFile(spool(pa.Table.from_pylist(rows) if as_table else rows, tmp_path))
+    groups = [file.metadata.row_group(at).num_rows for at in range(file.num_row_groups)]
+    file.close()
+
+    assert sum(groups) == 4
+    assert max(groups) <= 2
+
+
 def test_dates_and_numpy_are_written_as_json_has_them(tmp_path):
     row = {"day": dt.date(2026, 11, 25), "score": pd.Series([1.5]).to_numpy()[0], "pair": (1, 2)}
 
@@ -135,7 +180,8 @@ def test_columns_of_two_types_are_refused_by_their_name(tmp_path):
 def test_what_holds_no_rows_is_refused(rows, said):
     with pytest.raises(InputError) as caught:
         check_rows(rows)
-    assert caught.value.message == f"rows: found {said}, wanted dicts, a pyarrow Table, a pandas or polars DataFrame"
+    wanted = "dicts, a pyarrow Table, a pandas or polars DataFrame, a datasets.Dataset"
+    assert caught.value.message == f"rows: found {said}, wanted {wanted}"
 
 
 def test_an_error_of_the_callers_own_rows_is_his_and_leaves_nothing(tmp_path):

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 
+import datasets
 import pytest
 
 import batcher
@@ -14,6 +15,7 @@ from batcher.emulator.settings import Settings
 from batcher.engine.progress import Phase
 from batcher.errors import EndpointRefused, Exit, JobError, PlanChanged, RunLocked
 from tests.api.runs import LATENCY_S, ROWS, an_emulator, slow_rows, to
+from tests.media import a_picture
 from tests.whole.runs import MODEL, column, manifest, sums, write_lines
 
 
@@ -66,6 +68,35 @@ def test_a_job_file_a_job_and_an_input_file_run_alike(emulator, tmp_path):
         str(runs[0].to_arrow(["id", "response", "cost_usd"]).to_pylist())
     }
     assert [run.summary.rows for run in runs] == [3, 3, 3]
+
+
+def test_pictures_in_rows_are_pictures_of_the_output(emulator, tmp_path):
+    rows = [{"prompt": "?", "image": {"bytes": a_picture(), "path": None}}, {"prompt": "?", "image": None}]
+    run = batcher.run(rows, **to(emulator, tmp_path / "out", set={"prompt.media_optional": True}))
+
+    assert run.summary.exit_code == Exit.DONE
+    assert run.to_arrow(["image"]).to_pylist() == [{"image": row["image"]} for row in rows]
+    assert datasets.Features.from_arrow_schema(run.to_arrow().schema)["image"] == datasets.Image()
+
+
+def test_rows_bring_media_by_paths_from_where_it_runs_and_a_data_set_brings_its_pictures(
+    emulator, tmp_path, monkeypatch
+):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "red.png").write_bytes(a_picture())
+    monkeypatch.chdir(tmp_path / "here")
+    held = [{"bytes": a_picture(colour="blue", kind="jpeg"), "path": "blue.jpg"}]
+    features = datasets.Features({"prompt": datasets.Value("string"), "photo": datasets.Image()})
+    photos = datasets.Dataset.from_dict({"prompt": ["?"], "photo": held}, features=features)
+
+    by_path = batcher.run([{"prompt": "?", "image": "red.png"}], **to(emulator, tmp_path / "a"))
+    by_bytes = batcher.run(photos, **to(emulator, tmp_path / "b", set={"prompt.media": ["photo"]}))
+
+    assert [by_path.summary.exit_code, by_bytes.summary.exit_code] == [Exit.DONE, Exit.DONE]
+    mimes = [entry.body["contents"][0]["parts"][0]["inline_data"]["mime_type"] for entry in emulator.journal]
+    assert mimes == ["image/png", "image/jpeg"]
+    assert by_bytes.to_arrow(["photo"]).to_pylist() == [{"photo": held[0]}]
+    assert datasets.Features.from_arrow_schema(by_bytes.to_arrow().schema)["photo"] == datasets.Image()
 
 
 def test_a_limit_runs_in_the_preview(emulator, tmp_path):
