@@ -12,21 +12,19 @@ from batcher.asking.ask import Asker, Drained, Ending, OpenTask
 from batcher.engine.ahead import Ahead
 from batcher.engine.halt import Halt
 from batcher.engine.plan import Plan
+from batcher.engine.refusals import Refusals, lean
 from batcher.engine.seal import Sealer
 from batcher.engine.tally import Tally
 from batcher.engine.work import Chunk, Work, WorkList
-from batcher.errors import BatcherError, EndpointRefused, RunStopped
+from batcher.errors import BatcherError
 from batcher.money.totals import Totals
 from batcher.pacing.gate import Gate
 from batcher.pacing.permit import CONCURRENCY, Permit
-from batcher.records import Kind, Status
+from batcher.records import Status
 from batcher.store.blocks import BlockRow, is_sealed
 
 FEW_READY = 64
 """With fewer tasks ready to be sent, the feeder fetches more; the askers that end must never find none."""
-AGREE = 3
-"""So many different rows must be refused, with no answer in between, before it is believed to concern them all."""
-MOST_REFUSED = 64  # rows that were refused while others were served, and may yet turn out to have been the first of all
 MOST_HELD_BYTES = 256 << 20
 """Of request bodies that are ready, out, or wait for their next try: of media, a few would fill the memory."""
 _BIG_BYTES = 64 << 10  # with longer bodies than that, only what is shown of the last answers is kept
@@ -56,7 +54,6 @@ class Session:
         halt: Halt,
         most_held_bytes: int = MOST_HELD_BYTES,
     ) -> None:
-        self._model = plan.job.model.removeprefix("models/")
         self._gate = gate
         self._asker = asker
         self._sealer = sealer
@@ -75,9 +72,9 @@ class Session:
         self._full = False
         self._held_bytes = 0
         self._most_held_bytes = most_held_bytes
-        self._refused: deque[tuple[Ending, Work]] = deque()
-        self._agreeing = 0  # refusals that may concern all rows, since the last answer
-        self._kept_slots: list[Permit] = []
+        self._refusals = Refusals(
+            plan.job.model.removeprefix("models/"), gate=gate, asker=asker, tally=tally, halt=halt
+        )
         self._bug: BaseException | None = None
         self._fed = False
         self._sealing = False
@@ -245,11 +242,11 @@ class Session:
 
     async def _ask_one(self, task: OpenTask, permit: Permit, work: Work) -> None:
         ending = await self._asker.ask(task, permit)
-        if ending.outcome is None and self._concerns_one_row(ending):
+        if ending.outcome is None and self._refusals.concerns_one_row(ending):
             self._gate.free(ending.turn.permit)
             ending = ending._replace(outcome=await self._asker.give_up(ending))
         self._ended(ending, work)
-        if len(self._refused) > MOST_REFUSED and self._halt.why is None:
+        if self._refusals.too_many:
             await self._fail_oldest()
 
     @property
@@ -262,67 +259,28 @@ class Session:
         if was_crowded and not self._is_crowded:
             self._few.set()
 
-    def _concerns_one_row(self, ending: Ending) -> bool:
-        """Whether a refusal is about the model that the row itself named, while the others are served."""
-        wants = ending.task.request.model
-        return ending.turn.verdict.reason == "not_found" and wants != self._model and bool(self._tally.answered)
-
     def _ended(self, ending: Ending, work: Work) -> None:
-        if ending.outcome is not None:
-            self._tally.outcome(ending.outcome, self._now())
-            big = len(ending.task.request.body) + len(ending.turn.attempt.body) > _BIG_BYTES
-            self.last.append(_light(ending) if big else ending)
-            self._one_less(work)
-            if self._refused and ending.outcome.status is not Status.FAILED:
-                self._agreeing = 0
-                self._let_go()
-        elif ending.turn.verdict.kind is Kind.PARKED:
-            self._halt.stop(self._parked(ending))  # its slot stays taken: nobody shall send on it
-        else:
-            self._refuse(ending, work)
-
-    def _refuse(self, ending: Ending, work: Work) -> None:
-        """Take note that one row was told something that may concern them all.
-
-        Until an answer shows otherwise its slot stays taken: a refused key costs no more requests than there are slots.
-        """
-        self._refused.append((_lean(ending), work))
-        self._kept_slots.append(ending.turn.permit)
-        self._agreeing += 1
-        if self._agreeing >= AGREE or not (self._tally.answered or self._asker.in_flight):
-            self._halt.stop(EndpointRefused(self._said(ending)))
-        elif self._tally.answered:
-            self._let_go()
-
-    def _said(self, ending: Ending) -> str:
-        verdict, status = ending.turn.verdict, ending.turn.attempt.http_status
-        told = self._asker.scrubbed(verdict.message)
-        return f"the endpoint refuses us: {verdict.reason}{f' (HTTP {status})' if status else ''}: {told}"
-
-    def _parked(self, ending: Ending) -> RunStopped:
-        told = self._asker.scrubbed(ending.turn.verdict.message)
-        return RunStopped(
-            f"{ending.turn.attempt.model}: {ending.turn.verdict.reason}: {told}",
-            hint="type the same command again when the quota has reset",
-        )
-
-    def _let_go(self) -> None:
-        while self._kept_slots:
-            self._gate.free(self._kept_slots.pop())
+        if ending.outcome is None:
+            self._refusals.add(ending, work)
+            return
+        self._tally.outcome(ending.outcome, self._now())
+        big = len(ending.task.request.body) + len(ending.turn.attempt.body) > _BIG_BYTES
+        self.last.append(_light(ending) if big else ending)
+        self._one_less(work)
+        if ending.outcome.status is not Status.FAILED:
+            self._refusals.answered()
 
     async def _last_ones(self) -> None:
         """Wait for the open tasks; then the few that were refused while others were served fail as rows."""
         while self._open:
             await asyncio.wait(self._open)
-        if self._refused and not self._tally.answered:
-            self._halt.stop(EndpointRefused(self._said(self._refused[0][0])))
-            return
-        while self._refused:
-            await self._fail_oldest()
+        if not self._refusals.are_all():
+            while self._refusals.rows:
+                await self._fail_oldest()
 
     async def _fail_oldest(self) -> None:
         """The row that was refused first becomes a failed row: answers that came since show that it stands alone."""
-        ending, work = self._refused.popleft()
+        ending, work = self._refusals.rows.popleft()
         outcome = await self._asker.give_up(ending)
         self._tally.outcome(outcome, self._now())
         self._one_less(work)
@@ -390,20 +348,11 @@ class Session:
         return bool(done - {hurry})
 
 
-def _lean(ending: Ending) -> Ending:
-    """An ending without the prompt and the reply, which may be big: what is left is what its outcome needs."""
-    request = ending.task.request._replace(body=b"", prompt=None)
-    attempt = ending.turn.attempt._replace(body=b"")
-    return ending._replace(
-        task=replace(ending.task, request=request), turn=ending.turn._replace(attempt=attempt, answer=None)
-    )
-
-
 def _light(ending: Ending) -> Ending:
     """An ending without its media, in the request and in the answer: what is left is what is shown of it."""
     answer = ending.turn.answer
     if answer is not None:
         answer = replace(answer, candidates=tuple(replace(each, parts=None) for each in answer.candidates))
-    lean = _lean(ending)
-    request = lean.task.request._replace(prompt=ending.task.request.prompt)
-    return lean._replace(task=replace(lean.task, request=request), turn=lean.turn._replace(answer=answer))
+    left = lean(ending)
+    request = left.task.request._replace(prompt=ending.task.request.prompt)
+    return left._replace(task=replace(left.task, request=request), turn=left.turn._replace(answer=answer))

@@ -6,7 +6,7 @@ import pytest
 
 from batcher.engine.ahead import MOST_FROZEN
 from batcher.engine.halt import Halt
-from batcher.engine.session import MOST_REFUSED
+from batcher.engine.refusals import MOST_REFUSED
 from batcher.errors import EndpointRefused, Exit, Interrupted, RunStopped, StorageError
 from batcher.money.totals import Totals
 from batcher.pacing.gate import Quotas
@@ -195,9 +195,9 @@ async def test_however_many_rows_are_refused_few_are_kept_in_memory(tmp_path):
         running = asyncio.ensure_future(rig.finish())
         while not running.done():
             await asyncio.sleep(0)
-            most = max(most, len(rig.session._refused))
-            if rig.session._refused:
-                ending, _ = rig.session._refused[-1]
+            most = max(most, len(rig.session._refusals.rows))
+            if rig.session._refusals.rows:
+                ending, _ = rig.session._refusals.rows[-1]
                 assert (ending.task.request.body, ending.turn.attempt.body, ending.turn.answer) == (b"", b"", None)
         summary = await running
     assert MOST_REFUSED <= most <= MOST_REFUSED + 1
