@@ -18,11 +18,11 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 from batcher.asking.scrub import scrub
 from batcher.asking.transport import Transport
 from batcher.gemini.refusal import OK, Verdict, backoff_s, hinted_s, judge, status_of
-from batcher.gemini.reply import Unreadable, read
+from batcher.gemini.reply import Cut, Unreadable, read
 from batcher.job.spec import Retry
 from batcher.pacing.gate import Gate
 from batcher.pacing.permit import Permit
-from batcher.records import Answer, Attempt, Kind, NoReply, Outcome, Problem, Reply, Request, Status
+from batcher.records import Answer, Attempt, Billed, Kind, NoReply, Outcome, Problem, Reply, Request, Status
 from batcher.store.frames import pack_attempt, pack_outcome
 from batcher.store.journal import Journal
 
@@ -111,6 +111,7 @@ class Asker:
         secret: the key, to scrub it from a server's messages.
         on_turn: told of every judged request, for the totals.
         check: judges an answer that is otherwise in order by what the job asks of its text; None where it asks nothing.
+        streamed: whether the door asks for streams.
     """
 
     def __init__(  # noqa: PLR0913  the edges of the world, each handed in
@@ -124,6 +125,7 @@ class Asker:
         secret: str,
         on_turn: Callable[[Turn], None],
         check: Callable[[Answer], Verdict | None] | None = None,
+        streamed: bool = False,
     ) -> None:
         self._door = door
         self._gate = gate
@@ -133,6 +135,7 @@ class Asker:
         self._secret = secret
         self._on_turn = on_turn
         self._check = check
+        self._streamed = streamed
         self.in_flight: set[OpenTask] = set()
         self.draining = False
         self._idle: list[AsyncRetrying] = []
@@ -158,9 +161,9 @@ class Asker:
         self.in_flight.add(task)
         reply = await self._door.post(task.request)
         self.in_flight.discard(task)
-        answer = _answer_of(reply)
+        answer = _answer_of(reply, streamed=self._streamed)
         verdict = judge(reply, answer, _date_of(sent_at, reply))
-        known = answer if isinstance(answer, Answer) else None
+        known = answer if isinstance(answer, Answer) else answer.answer if isinstance(answer, Cut) else None
         if self._check is not None and verdict is OK and known is not None:
             verdict = self._check(known) or verdict
         self._settle(permit, verdict, reply, known)
@@ -192,7 +195,7 @@ class Asker:
     def _settle(self, permit: Permit, verdict: Verdict, reply: Reply | NoReply, answer: Answer | None) -> None:
         if isinstance(reply, NoReply) and not reply.sent:
             self._gate.unsent(permit)
-        elif verdict.kind is Kind.THROTTLED:
+        elif verdict.kind is Kind.THROTTLED and verdict.billed is Billed.NO:
             self._gate.settle(permit, 0)  # a refused request is not counted against the token quota
         else:
             usage = answer.usage if answer else None
@@ -318,11 +321,11 @@ def failed_row(task: int, problem: Problem, *, at_us: int, secret: str) -> Outco
     )
 
 
-def _answer_of(reply: Reply | NoReply) -> Answer | Unreadable | None:
+def _answer_of(reply: Reply | NoReply, *, streamed: bool) -> Answer | Unreadable | None:
     if isinstance(reply, NoReply):
         return None
     try:
-        return read(reply.body)
+        return read(reply.body, streamed=streamed)
     except Unreadable as error:
         return error
 

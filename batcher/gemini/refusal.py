@@ -1,10 +1,10 @@
 """What became of an exchange: answered, refused, throttled, lost on the way? A judgement, never an exception.
 
 Sources: the API's error table and what proxies make of it; each row of the tables is a test in
-`tests/gemini/test_refusal.py`. Reasons beside those of `Verdict`: `bad_body` (no JSON object), `empty` (neither
-candidate nor reason), `error_in_200`, `bad_key`, `precondition`, `unauthenticated`, `billing`, `forbidden`,
-`not_found`, `not_served`, `redirect`, `bad_request`, `unprocessable`, `context_overflow`, `request_too_large`,
-`file_unavailable`.
+`tests/gemini/test_refusal.py`. Reasons beside those of `Verdict`: `bad_body` (no JSON object), `cut_stream` (its end is
+missing), `empty` (neither candidate nor reason), `error_in_200`, `bad_key`, `precondition`, `unauthenticated`,
+`billing`, `forbidden`, `not_found`, `not_served`, `redirect`, `bad_request`, `unprocessable`, `context_overflow`,
+`request_too_large`, `file_unavailable`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from batcher.gemini.excerpts import one_line, safe_excerpt
-from batcher.gemini.reply import Unreadable
+from batcher.gemini.reply import Cut, Unreadable
+from batcher.gemini.stream import UNSAID
 from batcher.gemini.throttle import judge_throttled
 from batcher.gemini.verdict import Verdict
 from batcher.gemini.waits import backoff_s, hint_s, hinted_s, parse_duration_s
@@ -65,7 +66,6 @@ _ENDED = {
     for reason, status in _STATUS_OF_REASON.items()
     if status in (Status.TRUNCATED, Status.INVALID)
 }
-_UNSAID = {"", "FINISH_REASON_UNSPECIFIED", "BLOCK_REASON_UNSPECIFIED"}
 
 # Every refusal that the status alone decides.
 _FATAL = {
@@ -79,6 +79,7 @@ _FATAL = {
     501: "not_served",
 }
 _REFUSED = {413: "request_too_large", 422: "unprocessable"}
+_NO_STATUS = 0
 _RETRIED_BELOW_500 = {408, 409, 425, 499}
 _STATUS_OF_NAME = {
     "INVALID_ARGUMENT": 400,
@@ -130,11 +131,12 @@ def judge(reply: Reply | NoReply, answer: Answer | Unreadable | None, now: datet
         return _judge_no_reply(reply)
     known = answer if isinstance(answer, Answer) else None
     if 200 <= reply.status < 300 and (known is None or known.error is None):
-        return _bad_body(reply) if known is None else _judge_answer(known)
+        return _bad_body(reply, answer) if known is None else _judge_answer(known)
     error: Mapping[str, Any] = (known.error if known else None) or {}
     status = reply.status if not 200 <= reply.status < 300 else _status_inside(error)
     message = str(error.get("message") or "")[:20_000]
-    return _judge_error(_Failure(status=status, error=error, message=message, reply=reply, now=now))
+    verdict = _judge_error(_Failure(status=status, error=error, message=message, reply=reply, now=now))
+    return _after_output(verdict) if known and (known.candidates or known.usage) else verdict
 
 
 def status_of(verdict: Verdict, answer: Answer | None) -> Status:
@@ -191,7 +193,7 @@ def _judge_ending(answer: Answer, first: Candidate) -> Verdict:
         return OK
     if not _is_unsaid(answer.block_reason):
         return _blocked(str(answer.block_reason), first.finish_message or "")
-    if reason not in _UNSAID:
+    if reason not in UNSAID:
         return _blocked(reason, first.finish_message or "")
     return OK if any(_has_content(candidate) for candidate in answer.candidates) else _EMPTY
 
@@ -201,7 +203,7 @@ def _has_content(candidate: Candidate) -> bool:
 
 
 def _is_unsaid(reason: str | None) -> bool:
-    return (reason or "").upper() in _UNSAID
+    return (reason or "").upper() in UNSAID
 
 
 def _blocked(reason: str, message: str) -> Verdict:
@@ -211,8 +213,16 @@ def _blocked(reason: str, message: str) -> Verdict:
 _EMPTY = Verdict(kind=Kind.RETRY, reason="empty", billed=Billed.MAYBE, most=2, message="neither candidate nor reason")
 
 
-def _bad_body(reply: Reply) -> Verdict:
+def _bad_body(reply: Reply, problem: Answer | Unreadable | None) -> Verdict:
+    if isinstance(problem, Cut):  # as often as the job allows: it is a connection that was cut, seen from above
+        return replace(_EMPTY, reason="cut_stream", most=None, message=one_line(str(problem)))
     return replace(_EMPTY, reason="bad_body", message=one_line(safe_excerpt(reply.body)))
+
+
+def _after_output(verdict: Verdict) -> Verdict:
+    """Judge an error that came behind tokens: they may be charged, so that asking again must come to an end."""
+    billed = Billed.MAYBE if verdict.billed is Billed.NO else verdict.billed
+    return replace(verdict, billed=billed, counted=verdict.counted or verdict.kind is Kind.THROTTLED)
 
 
 def _judge_error(failure: _Failure) -> Verdict:
@@ -264,9 +274,6 @@ def _judge_redirect(failure: _Failure) -> Verdict:
     where = f"to {host}" if host else "without naming another host"
     message = one_line(f"HTTP {failure.status}: the endpoint redirects {where}; redirects are not followed")
     return replace(failure.verdict(Kind.FATAL, "redirect"), message=message)
-
-
-_NO_STATUS = 0
 
 
 def _status_inside(error: Mapping[str, Any]) -> int:

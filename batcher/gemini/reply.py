@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
 
+from batcher.gemini.chunks import Chunks, chunks_of
+from batcher.gemini.counts import count
 from batcher.gemini.drafts import AnswerDraft, CandidateDraft, UsageDraft
 from batcher.gemini.errorshapes import error_of
 from batcher.gemini.excerpts import safe_excerpt
 from batcher.gemini.spelling import camel
+from batcher.gemini.stream import UNSAID, fold
 from batcher.records import Answer, Candidate, Usage
 
-__all__ = ["Unreadable", "read", "safe_excerpt"]
-
-# The largest number of tokens, bytes or seconds we believe; above it a count is damage. Fits every column's int64.
-MAX_COUNT = 10**12
-_DIGITS = re.compile(r"[0-9]{1,13}")
+__all__ = ["Cut", "Unreadable", "read", "safe_excerpt"]
 
 _Reader = Callable[[Any], Any]
 _Fields = Mapping[str, tuple[str, _Reader]]
@@ -31,30 +29,69 @@ class Unreadable(ValueError):  # noqa: N818  a word of the protocol: an answer i
     """A reply's body that is no JSON object: HTML, cut short, empty."""
 
 
-def read(body: bytes) -> Answer:
-    """Read a reply's body.
+class Cut(Unreadable):
+    """A stream that ended before its answer did.
+
+    Attributes:
+        answer: what had come by then. Never a row's answer; its usage is what the ledger can know.
+    """
+
+    def __init__(self, message: str, answer: Answer) -> None:
+        super().__init__(message)
+        self.answer = answer
+
+
+def read(body: bytes, *, streamed: bool = False) -> Answer:
+    """Read a reply's body, unary or streamed; which of them it is, its bytes say.
 
     Args:
-        body: decompressed bytes. Keys in camelCase, snake_case or a mix; an object, or an array that holds just one.
+        body: decompressed bytes. Keys in camelCase, snake_case or a mix; an object, an array that holds just one, or
+            a stream: events, an array of chunks, a chunk a line (`gemini/stream.py`).
+        streamed: a stream was asked for, so that a single object without a finish reason is the beginning of one.
 
     Returns:
-        What the body says; counts that are negative, fractional or absurd are None, like those that are absent.
+        What the body says; counts that are negative, fractional or absurd are None, like those that are absent. An
+        error in the middle of a stream is the answer's `error`, beside what had come before it.
 
     Raises:
+        Cut: a stream of which the end is missing.
         Unreadable: not JSON, not an object, or nested beyond what JSON writers carry.
     """
     try:
         data = orjson.loads(body)
     except orjson.JSONDecodeError as problem:
-        raise Unreadable(f"not JSON: {problem}") from None
-    if type(data) is list and len(data) == 1:
+        return _read_stream(_chunks_in(body, problem, streamed=streamed))
+    if type(data) is list and data and all(type(item) is dict for item in data):
+        if streamed or len(data) > 1:
+            return _read_stream(Chunks(data))
         data = data[0]
     if type(data) is not dict:
         raise Unreadable(f"expected a JSON object, found {type(data).__name__}")
-    try:
-        return _answer(data)
-    except orjson.JSONEncodeError as problem:  # parts or grounding deeper than can be written again
-        raise Unreadable(f"cannot be kept as JSON: {problem}") from None
+    return _read_stream(Chunks([data])) if streamed else _answer(data)
+
+
+def _read_stream(chunks: Chunks) -> Answer:
+    answer = _answer(fold(chunks.whole))
+    flaw = chunks.flaw or _missing(answer)
+    if flaw is None or answer.error is not None:  # an error has said why there is no more
+        return answer
+    raise Cut(f"the stream ended too early: {flaw}", answer)
+
+
+def _chunks_in(body: bytes, problem: ValueError, *, streamed: bool) -> Chunks:
+    chunks = chunks_of(body)
+    if chunks is None or not (streamed or chunks.whole):
+        raise Unreadable(f"not JSON: {problem}") from None
+    return chunks
+
+
+def _missing(answer: Answer) -> str | None:
+    """Say what a whole stream would have had; each of its candidates has come to an end, or the prompt is blocked."""
+    if (answer.block_reason or "").upper() not in UNSAID:
+        return None
+    unended = (each.index for each in answer.candidates if (each.finish_reason or "").upper() in UNSAID)
+    index = next(unended, None)
+    return None if index is None else f"candidate {index} has no finish reason"
 
 
 def _fill(draft: Any, data: Mapping[str, Any], fields: _Fields) -> None:
@@ -129,7 +166,7 @@ def _add_parts(draft: CandidateDraft, parts: Any) -> None:
     if thought:
         draft.thoughts = "".join(thought)
     if not plain:
-        draft.parts = orjson.dumps(parts).decode()
+        draft.parts = _json_text(parts)
 
 
 def _usage(value: Any) -> Usage | None:
@@ -163,14 +200,6 @@ def _text(value: Any) -> str | None:
     return str(value) if type(value) is int else None
 
 
-def _count(value: Any) -> int | None:
-    if type(value) is int:
-        return value if 0 <= value <= MAX_COUNT else None
-    if type(value) is str and _DIGITS.fullmatch(value):
-        return _count(int(value))
-    return _count(int(value)) if type(value) is float and value.is_integer() else None
-
-
 def _number(value: Any) -> float | None:
     if type(value) is str:
         try:
@@ -185,7 +214,10 @@ def _flag(value: Any) -> bool | None:
 
 
 def _json_text(value: Any) -> str | None:
-    return orjson.dumps(value).decode() if value else None
+    try:
+        return orjson.dumps(value).decode() if value else None
+    except orjson.JSONEncodeError as problem:  # deeper than can be written again
+        raise Unreadable(f"cannot be kept as JSON: {problem}") from None
 
 
 def _ratings(value: Any) -> tuple[_Rating, ...]:
@@ -211,7 +243,7 @@ def _citations(value: Any) -> tuple[_Citation, ...]:
 def _citation(source: Mapping[str, Any]) -> _Citation:
     start = _either(source, "start_index", "start")
     end = _either(source, "end_index", "end")
-    return _count(start), _count(end), _text(source.get("uri")), _text(source.get("license"))
+    return count(start), count(end), _text(source.get("uri")), _text(source.get("license"))
 
 
 def _details(value: Any) -> dict[str, int]:
@@ -220,9 +252,9 @@ def _details(value: Any) -> dict[str, int]:
         if type(item) is not dict:
             continue
         modality = _text(item.get("modality")) or "MODALITY_UNSPECIFIED"
-        count = _count(item.get("tokenCount", item.get("token_count")))  # in nearly every reply: no detours
-        if count is not None:
-            tokens[modality] = tokens.get(modality, 0) + count
+        more = count(item.get("tokenCount", item.get("token_count")))  # in nearly every reply: no detours
+        if more is not None:
+            tokens[modality] = tokens.get(modality, 0) + more
     return tokens
 
 
@@ -232,16 +264,16 @@ _ANSWER = _both_spellings(
         "candidates": _candidates,
         "model_version": _text,
         "response_id": _text,
-        "created": _count,
+        "created": count,
     }
 )
 _ANSWER |= {"usage_metadata": ("usage", _usage), "usageMetadata": ("usage", _usage)}
 _CANDIDATE = _both_spellings(
     {
-        "index": _count,
+        "index": count,
         "finish_reason": _text,
         "finish_message": _text,
-        "token_count": _count,
+        "token_count": count,
         "avg_logprobs": _number,
         "safety_ratings": _ratings,
         "grounding_metadata": _json_text,
@@ -253,12 +285,12 @@ _CANDIDATE |= {
 }
 _USAGE = _both_spellings(
     {
-        "prompt_token_count": _count,
-        "candidates_token_count": _count,
-        "total_token_count": _count,
-        "cached_content_token_count": _count,
-        "tool_use_prompt_token_count": _count,
-        "thoughts_token_count": _count,
+        "prompt_token_count": count,
+        "candidates_token_count": count,
+        "total_token_count": count,
+        "cached_content_token_count": count,
+        "tool_use_prompt_token_count": count,
+        "thoughts_token_count": count,
         "prompt_tokens_details": _details,
         "candidates_tokens_details": _details,
         "cache_tokens_details": _details,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
 
-from batcher.gemini.reply import Unreadable, read
+from batcher.gemini.reply import Cut, Unreadable, read
 from batcher.money.cost import Priced, price, upper_bound_usd
 from batcher.money.prices import RateCard
 from batcher.money.totals import Tokens, Totals
@@ -211,5 +211,7 @@ def _answer_of(attempt: Attempt) -> Answer:
         return _NO_ANSWER
     try:
         return read(attempt.body)
+    except Cut as cut:
+        return cut.answer
     except Unreadable:
         return _NO_ANSWER

@@ -1,0 +1,195 @@
+"""Which one message do the chunks of a stream add up to?
+
+What a chunk does not mention stays as it was. Counts are cumulative, so the last of each stands; parts are appended,
+and a text that goes on in the next chunk is joined; of the rest the last that was said stands. Recorded streams behind
+the rules: usage on every chunk and usage alone on the last (docker/docker-agent#2848, ankit373/hydra#858), a last chunk
+without `index` or parts (jeremychone/rust-genai#161), candidates that end before the stream does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from batcher.gemini.counts import count
+from batcher.gemini.errorshapes import error_of
+from batcher.gemini.spelling import snake
+
+UNSAID = frozenset({"", "FINISH_REASON_UNSPECIFIED", "BLOCK_REASON_UNSPECIFIED"})
+"""What stands for no reason, in upper case."""
+
+
+def fold(chunks: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Fold chunks into the one message that a unary reply would have been.
+
+    Args:
+        chunks: decoded, in order, in either spelling.
+
+    Returns:
+        A message in snake_case down to the fields of its candidates; `error` is normalised as `error_of` does it.
+        Folding a beginning first and the rest onto it gives the same.
+    """
+    message: dict[str, Any] = {}
+    candidates: dict[int, _Candidate] = {}
+    for chunk in chunks:
+        if "error" not in message and (chunk.get("error") or not chunk.get("candidates")):
+            error = error_of(chunk)
+            if error is not None:
+                message["error"] = error
+        for key, value in chunk.items():
+            _add(message, candidates, snake(key), value)
+    if candidates:
+        message["candidates"] = [candidate.folded() for candidate in candidates.values()]
+    return message
+
+
+def _add(message: dict[str, Any], candidates: dict[int, _Candidate], name: str, value: Any) -> None:
+    if name == "candidates":
+        for position, item in enumerate(value if type(value) is list else ()):
+            if type(item) is dict:
+                number = count(item.get("index"))
+                index = position if number is None else number
+                candidates.setdefault(index, _Candidate(index)).add(item)
+    elif name == "usage_metadata" and type(value) is dict:
+        message[name] = message.get(name, {}) | _said(value)
+    elif name == "prompt_feedback" and type(value) is dict:
+        message[name] = _said(value) | message.get(name, {})  # it comes with the first chunk
+    elif name in _LAST_STANDS and value is not None:
+        message[name] = value
+
+
+def _said(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {snake(key): value for key, value in fields.items() if value is not None}
+
+
+_LAST_STANDS = frozenset({"model_version", "response_id", "created"})
+
+
+class _Candidate:
+    """One candidate of a message, while its chunks come in.
+
+    Texts are kept in pieces and joined once: adding each to the text before it would take the square of their number.
+    """
+
+    __slots__ = ("_fields", "_parts", "_pieces", "_role")
+
+    def __init__(self, index: int) -> None:
+        self._fields: dict[str, Any] = {"index": index}
+        self._role: str | None = None
+        self._parts: list[Any] = []
+        self._pieces: list[str] = []  # of the last part's text, once it has gone on
+
+    def add(self, item: Mapping[str, Any]) -> None:
+        """Take what one chunk says of it."""
+        for name, value in _said(item).items():
+            if name == "content":
+                self._add_content(value if type(value) is dict else {})
+            elif name in self._fields and name in _MERGED:
+                self._fields[name] = _MERGED[name](self._fields[name], value)
+            elif name != "index":
+                self._fields[name] = value
+
+    def _add_content(self, content: Mapping[str, Any]) -> None:
+        role, parts = content.get("role"), content.get("parts")
+        self._role = role if type(role) is str else self._role
+        for position, part in enumerate(parts if type(parts) is list else [parts] if parts else []):
+            if position or not self._parts or not self._goes_on(part):
+                self._join()
+                self._parts.append(part)
+
+    def _goes_on(self, part: Any) -> bool:
+        """Whether the first part of a chunk goes on with the last one before it; if so, take it in."""
+        before, after = _text_in(self._parts[-1]), _text_in(part)
+        if before is None or after is None or before[:2] != after[:2]:
+            return False
+        self._pieces = self._pieces or [before[2]]
+        self._pieces.append(after[2])
+        self._parts[-1] = _laid_over(self._parts[-1], part)
+        return True
+
+    def _join(self) -> None:
+        if self._pieces:
+            self._parts[-1] = _with_text(self._parts[-1], "".join(self._pieces))
+            self._pieces = []
+
+    def folded(self) -> dict[str, Any]:
+        """Everything that was said of it, as one object."""
+        self._join()
+        content: dict[str, Any] = {"parts": self._parts} if self._parts else {}
+        if self._role is not None:
+            content["role"] = self._role
+        return {**self._fields, "content": content}
+
+
+_PLAIN = {"text", "thought"}
+_GROWING = {
+    "executableCode": "code",
+    "executable_code": "code",
+    "codeExecutionResult": "output",
+    "code_execution_result": "output",
+}
+
+
+def _text_in(part: Any) -> tuple[str, Any, str] | None:
+    """Find the text of a part that may go on in the next chunk, behind what it has to share with that one.
+
+    A part with a signature or anything else beside its text stands alone: a signature belongs to its part, and a call
+    of a function comes whole.
+    """
+    if type(part) is not dict:
+        return None
+    if part.keys() <= _PLAIN and type(part.get("text")) is str:
+        return "text", part.get("thought") is True, part["text"]
+    kind = next(iter(part), "") if len(part) == 1 else ""
+    inner, name = part.get(kind), _GROWING.get(kind)
+    if name is not None and type(inner) is dict and type(inner.get(name)) is str:
+        return kind, inner.get("id"), inner[name]
+    return None
+
+
+def _laid_over(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """The later part over the earlier one: an outcome comes last, a language may come once."""
+    return {
+        name: before[name] | value if type(value) is dict and name in before else value
+        for name, value in (before | after).items()
+    }
+
+
+def _with_text(part: dict[str, Any], text: str) -> dict[str, Any]:
+    kind = next(iter(part)) if len(part) == 1 else "text"
+    return {kind: part[kind] | {_GROWING[kind]: text}} if kind in _GROWING else part | {"text": text}
+
+
+def _finish(before: Any, after: Any) -> Any:
+    return before if type(after) is str and after.upper() in UNSAID else after
+
+
+def _ratings(before: Any, after: Any) -> Any:
+    """One rating a category, the last; what was blocked once stays blocked."""
+    if type(before) is not list or type(after) is not list:
+        return after
+    merged: dict[Any, dict[str, Any]] = {}
+    for rating in (*before, *after):
+        if type(rating) is dict:
+            category = str(rating.get("category"))
+            was_blocked = merged.get(category, {}).get("blocked") is True
+            merged[category] = rating | {"blocked": True} if was_blocked else rating
+    return list(merged.values())
+
+
+def _citations(before: Any, after: Any) -> Any:
+    """Every source that was cited, once: some streams repeat them, some bring only the new ones."""
+    if type(before) is not dict or type(after) is not dict:
+        return after
+    name = next((name for name in after if type(after[name]) is list), None)
+    if name is None or type(before.get(name)) is not list:
+        return before | after
+    sources = {_plain_fields(source): source for source in (*before[name], *after[name]) if type(source) is dict}
+    return before | after | {name: list(sources.values())}
+
+
+def _plain_fields(source: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
+    return frozenset((name, value) for name, value in source.items() if type(value) in (str, int, float))
+
+
+_MERGED = {"finish_reason": _finish, "safety_ratings": _ratings, "citation_metadata": _citations}
