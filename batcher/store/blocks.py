@@ -154,6 +154,8 @@ def read_unfinished(first: int, stop: int) -> Callable[[sqlite3.Connection], lis
 
 def _counted(attempt: Attempt) -> bool:
     """Whether it used up a try, as `gemini/refusal.py` judged it: a request that never reached the server did not."""
+    if attempt.verdict is Kind.THROTTLED:
+        return attempt.billed is Billed.MAYBE  # in the middle of a stream
     untried = attempt.http_status is None and (attempt.billed is Billed.NO or attempt.reason == NoReplyKind.STALE.value)
     return attempt.verdict is Kind.RETRY and not untried
 

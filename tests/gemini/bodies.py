@@ -17,6 +17,10 @@ def seen(name: str) -> bytes:
     return (_DATA / f"{name}.json").read_bytes()
 
 
+def seen_stream(name: str) -> bytes:
+    return (_DATA / f"{name}.sse").read_bytes()
+
+
 def replied(name: str, headers: dict[str, str] | None = None) -> tuple[Reply, Answer | Unreadable]:
     return answered(seen(name), status=int(name[:3]), headers=headers)
 

@@ -14,6 +14,7 @@ from batcher.gemini.reply import Unreadable, read
 from batcher.gemini.spelling import snake
 from batcher.records import Answer, Candidate, Usage
 from tests.gemini.bodies import seen
+from tests.gemini.messages import replies
 
 
 def read_json(body: Any) -> Answer:
@@ -243,7 +244,7 @@ def test_searches_are_counted_over_all_candidates() -> None:
         (b'{"candidates": [{"content"', "not JSON: "),
         (b'{"text": "\xff"}', "not JSON: "),
         (b"[]", "expected a JSON object, found list"),
-        (b"[{}, {}]", "expected a JSON object, found list"),
+        (b"[{}, 1]", "expected a JSON object, found list"),
         (b'"text"', "expected a JSON object, found str"),
         (b"null", "expected a JSON object, found NoneType"),
         (b'{"candidates":[{"content":{"parts":[' + b"[" * 500 + b"]" * 500 + b"]}}]}", "cannot be kept as JSON: "),
@@ -260,56 +261,6 @@ def test_unreadable_bodies(body: bytes, said: str) -> None:
 )
 def test_an_array_of_one_is_the_one(name: str) -> None:
     assert read(b"[" + seen(name) + b"]") == read(seen(name))
-
-
-counts = st.integers(0, 10**9) | st.integers(0, 10**9).map(str)
-ratings = st.lists(
-    st.fixed_dictionaries({}, optional={"category": st.text(), "probability": st.text(), "blocked": st.booleans()}),
-    max_size=2,
-)
-parts = st.lists(
-    st.fixed_dictionaries({"text": st.text()}, optional={"thought": st.booleans()})
-    | st.fixed_dictionaries({"functionCall": st.fixed_dictionaries({"name": st.text()})}),
-    max_size=3,
-)
-candidates = st.fixed_dictionaries(
-    {},
-    optional={
-        "content": st.fixed_dictionaries({}, optional={"role": st.just("model"), "parts": parts}),
-        "finishReason": st.sampled_from(["STOP", "SAFETY", "NEW"]),
-        "finishMessage": st.text(),
-        "tokenCount": counts,
-        "avgLogprobs": st.floats(-100, 0),
-        "safetyRatings": ratings,
-        "citationMetadata": st.fixed_dictionaries(
-            {"citationSources": st.lists(st.fixed_dictionaries({"startIndex": counts, "endIndex": counts}), max_size=2)}
-        ),
-    },
-)
-replies = st.fixed_dictionaries(
-    {},
-    optional={
-        "candidates": st.lists(candidates, max_size=3),
-        "promptFeedback": st.fixed_dictionaries({}, optional={"blockReason": st.text(), "safetyRatings": ratings}),
-        "usageMetadata": st.fixed_dictionaries(
-            {},
-            optional={
-                "promptTokenCount": counts,
-                "candidatesTokenCount": counts,
-                "thoughtsTokenCount": counts,
-                "toolUsePromptTokenCount": counts,
-                "promptTokensDetails": st.lists(
-                    st.fixed_dictionaries({"modality": st.sampled_from(["TEXT", "IMAGE"]), "tokenCount": counts}),
-                    max_size=3,
-                ),
-                "serviceTier": st.text(),
-            },
-        ),
-        "modelVersion": st.text(),
-        "responseId": st.text(),
-        "created": counts,
-    },
-)
 
 
 def without_parts(answer: Answer) -> Answer:
