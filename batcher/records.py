@@ -105,7 +105,8 @@ class Reply(NamedTuple):
         status: the HTTP status.
         headers: looked up by lower-case name.
         body: the decompressed body.
-        first_byte_ms: from send to the first byte of the reply's head.
+        first_byte_ms: from send to the first byte of the reply's head; of a stream, whose head may come long before
+            its first word, to the first byte of its body.
         latency_ms: from send to the last byte of the body.
     """
 

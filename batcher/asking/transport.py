@@ -21,7 +21,7 @@ from aiohttp.streams import StreamReader
 from batcher.asking.scrub import scrub_bytes
 from batcher.asking.wire import Flight, Wire
 from batcher.gemini.request import auth_header, path
-from batcher.job.spec import Auth, Timeouts
+from batcher.job.spec import Auth, Stream, Timeouts
 from batcher.records import NoReply, NoReplyKind, Reply, Request
 
 _SWEEP_S = 0.25
@@ -50,6 +50,7 @@ class Target:
     auth: Auth
     key: str
     trust_env: bool = False
+    stream: Stream = Stream.OFF
 
     def __repr__(self) -> str:
         return f"Target({self.base_url!r})"
@@ -70,6 +71,7 @@ class Door:
         self._connections = connections
         self._secret = target.key.encode()
         self._urls: dict[str, str] = {}
+        self._streams = target.stream is not Stream.OFF
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -109,7 +111,7 @@ class Door:
             message, content = await self._wire.send(flight, self._url(request.model), request.body)
             flight.head_at = clock()
             flight.due_s = min(started + self._timeouts.total_s, flight.head_at + self._timeouts.body_s)
-            body = await self._body(content)
+            body = await (self._streamed(content, flight, started) if self._streams else self._body(content))
         except _TooLarge:
             return self._failed(NoReplyKind.TOO_LARGE, started, flight, "more bytes than max_body_bytes")
         except asyncio.CancelledError:
@@ -158,10 +160,26 @@ class Door:
             raise _TooLarge
         return b"".join(chunks)
 
+    async def _streamed(self, content: StreamReader, flight: Flight, started: float) -> bytes:
+        """Read a stream, each of its silences bounded; its head says nothing of when the first word came."""
+        timeouts, pieces, size = self._timeouts, list[bytes](), 0
+        last_s = started + timeouts.total_s
+        flight.due_s = min(last_s, started + timeouts.first_byte_s)
+        while piece := await content.readany():
+            now = self._loop.time()
+            flight.head_at = flight.head_at if pieces else now
+            flight.due_s = min(last_s, now + timeouts.body_s)
+            pieces.append(piece)
+            size += len(piece)
+            if size > timeouts.max_body_bytes:
+                raise _TooLarge
+        return b"".join(pieces)
+
     def _url(self, model: str) -> str:
         url = self._urls.get(model)
         if url is None:
-            where = path(model, api_version=self._target.api_version, verbless=self._target.verbless)
+            target = self._target
+            where = path(model, api_version=target.api_version, verbless=target.verbless, stream=target.stream)
             url = self._urls[model] = self._target.base_url + where
         return url
 

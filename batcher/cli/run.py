@@ -35,6 +35,7 @@ _SETTINGS: Mapping[str, str] = {
     "base_url": "endpoint.base_url",
     "dialect": "endpoint.dialect",
     "auth": "endpoint.auth",
+    "stream": "endpoint.stream",
     "concurrency": "limits.concurrency",
     "rpm": "limits.requests_per_minute",
     "tpm": "limits.input_tokens_per_minute",
@@ -73,6 +74,7 @@ def _tolerance(_: click.Context, __: click.Parameter, value: str | None) -> int 
 @click.option("--base-url", metavar="URL", help="Another endpoint that speaks the same language.")
 @click.option("--dialect", metavar="NAME", help="google or flat.")
 @click.option("--auth", metavar="NAME", help="x-goog-api-key or bearer.")
+@click.option("--stream", metavar="KIND", help="sse or json: ask for streams.  [default: off]")
 @click.option("--concurrency", type=int, metavar="N", help="Requests in flight at most.")
 @click.option("--rpm", type=float, metavar="N", help="Requests a minute.")
 @click.option("--tpm", type=float, metavar="N", help="Input tokens a minute.")

@@ -36,7 +36,7 @@ from batcher.engine.watch import Lookout, Show, snapshot_of_planning
 from batcher.engine.work import WorkList
 from batcher.errors import Interrupted, PlanChanged, StorageError
 from batcher.job.key import Secret
-from batcher.job.spec import Auth, Job
+from batcher.job.spec import Auth, Job, Stream
 from batcher.pacing.gate import Gate, Quotas
 from batcher.records import Status
 from batcher.store.blocks import BlockRow, clear_block, is_sealed, read_blocks, recover_lost, withdraw_unsent
@@ -207,6 +207,7 @@ async def _ask_all(
             secret=key.reveal(),
             on_turn=tally.turn,
             check=plan.builder.check,
+            streamed=plan.job.endpoint.stream is not Stream.OFF,
         )
         session = Session(
             plan,
@@ -264,6 +265,7 @@ def open_door(plan: Plan, key: Secret) -> Door:
         auth=endpoint.auth or Auth.X_GOOG_API_KEY,
         key=key.reveal(),
         trust_env=endpoint.trust_env,
+        stream=endpoint.stream,
     )
     return Door(target, plan.job.timeouts, connections=plan.job.limits.concurrency)
 

@@ -11,7 +11,7 @@ import orjson
 
 from batcher.gemini.canonical import canonical
 from batcher.gemini.spelling import to_camel
-from batcher.job.spec import Auth, Dialect
+from batcher.job.spec import Auth, Dialect, Stream
 
 __all__ = [
     "TextEncoder",
@@ -36,7 +36,7 @@ def text_request(base: Mapping[str, Any], prompt: str, system: str | None = None
     return request if system is None else {**request, "system_instruction": {"parts": [{"text": system}]}}
 
 
-def encode(request: Mapping[str, Any], *, dialect: Dialect, model: str) -> bytes:
+def encode(request: Mapping[str, Any], *, dialect: Dialect, model: str, stream: bool = False) -> bytes:
     """Write a canonical request as the JSON body that the dialect wants.
 
     Args:
@@ -44,21 +44,22 @@ def encode(request: Mapping[str, Any], *, dialect: Dialect, model: str) -> bytes
         dialect: `google` nests camelCase and refuses unknown fields, so neither model nor stream is sent;
             `flat` has everything on top in snake_case.
         model: with or without `models/`; only `flat` sends it.
+        stream: whether a stream is asked for; only `flat` says so in the body.
 
     Raises:
         ValueError: the request holds what JSON cannot carry: a lone surrogate, an integer beyond 64 bits, bytes.
     """
-    return _json(wire(request, dialect=dialect, model=model))
+    return _json(wire(request, dialect=dialect, model=model, stream=stream))
 
 
-def wire(request: Mapping[str, Any], *, dialect: Dialect, model: str) -> dict[str, Any]:
+def wire(request: Mapping[str, Any], *, dialect: Dialect, model: str, stream: bool = False) -> dict[str, Any]:
     """Lay a canonical request out as `encode` writes it."""
     ordered = {name: request[name] for name in ("contents", "system_instruction") if name in request}
     ordered |= request
     if dialect is Dialect.GOOGLE:
         return to_camel(ordered)
     settings = ordered.pop("generation_config", {})
-    return {**ordered, **settings, "stream": False, "model": bare_model(model)}
+    return {**ordered, **settings, "stream": stream, "model": bare_model(model)}
 
 
 def request_hash(request: Mapping[str, Any], model: str) -> bytes:
@@ -78,7 +79,7 @@ class TextEncoder:
 
     Args:
         base: canonical, without contents; an instruction in it holds for every prompt that brings none.
-        dialect: as for `encode`.
+        dialect, stream: as for `encode`.
         model: with or without `models/`.
 
     Raises:
@@ -87,12 +88,12 @@ class TextEncoder:
 
     __slots__ = ("_plain", "_plain_hash", "_with_system", "_with_system_hash")
 
-    def __init__(self, base: Mapping[str, Any], *, dialect: Dialect, model: str) -> None:
+    def __init__(self, base: Mapping[str, Any], *, dialect: Dialect, model: str, stream: bool = False) -> None:
         if "contents" in base:
             raise ValueError("the base of a text request has contents of its own")
 
         def wire(request: Mapping[str, Any]) -> bytes:
-            return encode(request, dialect=dialect, model=model)
+            return encode(request, dialect=dialect, model=model, stream=stream)
 
         def hashed(request: Mapping[str, Any]) -> bytes:
             return _hashed_text(request, model)
@@ -134,13 +135,14 @@ def bare_model(model: str) -> str:
     return model.removeprefix("models/")
 
 
-def path(model: str, *, api_version: str, verbless: bool = False) -> str:
+def path(model: str, *, api_version: str, verbless: bool = False, stream: Stream = Stream.OFF) -> str:
     """Name the resource to post to, e.g. `/v1beta/models/gemini-2.5-flash:generateContent`.
 
     Args:
         model: with or without `models/`; `tunedModels/x` is kept.
         api_version: `v1`, `v1beta`.
         verbless: leave `:generateContent` out, as some proxies want it.
+        stream: what kind of a reply is asked for.
 
     Raises:
         ValueError: the model would change the path.
@@ -149,7 +151,8 @@ def path(model: str, *, api_version: str, verbless: bool = False) -> str:
     if not _MODEL.fullmatch(name):
         raise ValueError(f"model: expected a name such as 'gemini-2.5-flash', found {model!r}")
     resource = name if name.startswith("tunedModels/") else f"models/{name}"
-    return f"/{api_version}/{resource}" + ("" if verbless else ":generateContent")
+    verb = "" if verbless else ":generateContent" if stream is Stream.OFF else ":streamGenerateContent"
+    return f"/{api_version}/{resource}{verb}" + ("?alt=sse" if stream is Stream.SSE else "")
 
 
 def auth_header(auth: Auth, key: str) -> tuple[str, str]:

@@ -18,12 +18,12 @@ from batcher.gemini.request import bare_model, wire
 from batcher.job.spec import Dialect
 
 
-def spliced(request: Mapping[str, Any], *, dialect: Dialect, model: str) -> tuple[bytes, bytes]:
+def spliced(request: Mapping[str, Any], *, dialect: Dialect, model: str, stream: bool = False) -> tuple[bytes, bytes]:
     """Write and hash a request.
 
     Args:
         request: canonical, but for bytes in place of base64 texts.
-        dialect: see `request.encode`.
+        dialect, stream: see `request.encode`.
         model: with or without `models/`.
 
     Returns:
@@ -42,7 +42,8 @@ def spliced(request: Mapping[str, Any], *, dialect: Dialect, model: str) -> tupl
     digest = blake2b(bare_model(model).encode() + b"\n", digest_size=16)
     for piece in _pieces(request, orjson.OPT_SORT_KEYS, base64_of):
         digest.update(piece)
-    return b"".join(_pieces(wire(request, dialect=dialect, model=model), 0, base64_of)), digest.digest()
+    laid_out = wire(request, dialect=dialect, model=model, stream=stream)
+    return b"".join(_pieces(laid_out, 0, base64_of)), digest.digest()
 
 
 def _pieces(value: Any, option: int, base64_of: Callable[[bytes], bytes]) -> list[bytes]:

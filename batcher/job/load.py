@@ -19,7 +19,7 @@ from batcher.job.complaints import complaints, said, shown
 from batcher.job.draft import Draft, read_draft
 from batcher.job.endpoint import API_VERSION, PRESETS, normalised
 from batcher.job.find import JOB_FILE
-from batcher.job.spec import Endpoint, Job, Prompt, Provider
+from batcher.job.spec import Dialect, Endpoint, Job, Prompt, Provider, Stream
 
 FLAGS: Mapping[str, str] = {
     "input.files": "--input",
@@ -272,13 +272,16 @@ def _with_presets(draft: Draft, endpoint: Endpoint) -> Endpoint:
         draft.complain(("endpoint", "api_version"), f"found {shown(version)}, wanted a version such as v1beta")
     if endpoint.key_file is not None and endpoint.key_command is not None:
         draft.complain(("endpoint", "key_command"), "stands beside key_file; wanted one of the two")
+    dialect = endpoint.dialect or preset.dialect
+    if endpoint.verbless and endpoint.stream is not Stream.OFF and dialect is Dialect.GOOGLE:
+        draft.complain(("endpoint", "stream"), "verbless and the google dialect cannot say it; wanted one of the two")
     key_file = endpoint.key_file and str(draft.path_of(("endpoint", "key_file"), endpoint.key_file))
     return endpoint.model_copy(
         update={
             "base_url": base_url,
             "api_version": version,
             "auth": endpoint.auth or preset.auth,
-            "dialect": endpoint.dialect or preset.dialect,
+            "dialect": dialect,
             "key_file": key_file,
         }
     )

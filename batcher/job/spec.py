@@ -155,6 +155,14 @@ class Dialect(enum.StrEnum):
     FLAT = "flat"
 
 
+class Stream(enum.StrEnum):
+    """How an endpoint is asked for its replies. In which format they come, their first byte tells."""
+
+    OFF = "off"  # whole
+    SSE = "sse"  # `:streamGenerateContent?alt=sse`
+    JSON = "json"  # `:streamGenerateContent`: an array from Google, an object a line from flat endpoints
+
+
 class Endpoint(_Section):
     """`[endpoint]`: whom to ask. Unset values come from the provider's preset (`job/load.py`)."""
 
@@ -167,6 +175,9 @@ class Endpoint(_Section):
     dialect: Dialect | None = None
     verbless: bool = False
     """Post to `models/{model}` without `:generateContent`."""
+    stream: Stream = Stream.OFF
+    """Ask for streams, `sse` or `json`, where an endpoint sends nothing else or cuts off what is silent for long. The
+    answers are the same, so this may change between two runs of a directory."""
     key_file: str | None = None
     """A file with the key, readable by its owner only. Never the key itself."""
     key_command: tuple[str, ...] | None = None
@@ -209,7 +220,7 @@ class Timeouts(_Section):
     connect_s: Annotated[float, Field(gt=0)] = 10.0
     first_byte_s: Annotated[float, Field(gt=0)] = 300.0
     body_s: Annotated[float, Field(gt=0)] = 60.0
-    """The whole body, from its first byte."""
+    """The whole body, from its first byte; of a stream, each silence."""
     total_s: Annotated[float, Field(gt=0)] = 600.0
     max_body_bytes: Annotated[int, Field(gt=0)] = 33_554_432
     """Decompressed; a longer reply is cut off."""

@@ -12,7 +12,7 @@ from batcher.gemini.inline import openai_part
 from batcher.gemini.request import TextEncoder, bare_model, encode, path, request_hash, text_request
 from batcher.gemini.splice import spliced
 from batcher.gemini.tokens import estimate_tokens, input_bound, output_bound, part_tokens, text_bound
-from batcher.job.spec import Dialect, Generation, Job
+from batcher.job.spec import Dialect, Generation, Job, Stream
 from batcher.prompts.media import Found, Media, MediaSource, TooLargeError, media_columns, part_alone
 from batcher.prompts.merge import base_request, merge, own_request, own_settings
 from batcher.prompts.schema import answer_schema
@@ -52,6 +52,7 @@ class Builder:
         self._needs_folding = needs_folding(shape)
         self._model = bare_model(job.model)
         self._dialect = job.endpoint.dialect or Dialect.GOOGLE
+        self._stream = job.endpoint.stream is not Stream.OFF
         self._overrides = dict(job.prompt.overrides)
         _check_overrides(self._overrides, columns, where)
         self._template = self._compiled(job.prompt.template, "template", columns, where)
@@ -65,7 +66,7 @@ class Builder:
         self._schema = answer_schema(job)
         self.check = self._schema.check if self._schema else None
         self._base = _base(job, constant, self._schema.settings if self._schema else {})
-        self._encoder = TextEncoder(self._base, dialect=self._dialect, model=self._model)
+        self._encoder = TextEncoder(self._base, dialect=self._dialect, model=self._model, stream=self._stream)
         self._base_bound = input_bound(self._base)
         self._base_tokens = _request_tokens(self._base)
         self._output_bound = output_bound(self._model, self._base.get("generation_config", {}))
@@ -187,7 +188,7 @@ class Builder:
     def _spliced(self, row: Row, request: Mapping[str, Any], model: str, found: Found) -> Request | Problem:
         if self._schema is not None:
             self._schema.refuse_another(request)
-        body, digest = spliced(request, dialect=self._dialect, model=model)
+        body, digest = spliced(request, dialect=self._dialect, model=model, stream=self._stream)
         if len(body) > self._most_bytes:
             return self._too_large(row, body)
         said = {**request, "contents": [{**each, "parts": _said(each["parts"])} for each in request["contents"]]}
@@ -205,7 +206,7 @@ class Builder:
     def _whole(self, row: Row, request: Mapping[str, Any], model: str, prompt: str | None) -> Request | Problem:
         if self._schema is not None:
             self._schema.refuse_another(request)
-        body = encode(request, dialect=self._dialect, model=model)
+        body = encode(request, dialect=self._dialect, model=model, stream=self._stream)
         if len(body) > self._most_bytes:
             return self._too_large(row, body)
         return Request(

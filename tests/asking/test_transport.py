@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 
 from batcher.asking.transport import Door, Target
-from batcher.job.spec import Auth, Timeouts
+from batcher.job.spec import Auth, Stream, Timeouts
 from batcher.records import NoReply, NoReplyKind, Reply
 from tests.asking.servers import Handler, Heard, raw_server, read_request, reply, reset, sending, silence
 from tests.builders import a_request
@@ -28,7 +28,7 @@ HEAD = b"HTTP/1.1 200 OK\r\n"
 @contextlib.asynccontextmanager
 async def a_door(where: Heard | str, **settings: Any) -> AsyncIterator[Door]:
     url = where if isinstance(where, str) else where.url
-    target = {name: settings.pop(name) for name in ("auth", "verbless", "key") if name in settings}
+    target = {name: settings.pop(name) for name in ("auth", "verbless", "key", "stream") if name in settings}
     whom = Target(
         **(
             {"base_url": url, "api_version": "v1beta", "verbless": False, "auth": Auth.X_GOOG_API_KEY, "key": KEY}
@@ -190,6 +190,107 @@ async def test_after_a_new_key_it_is_the_new_one_that_is_not_kept():
 
     assert isinstance(outcome, Reply)
     assert outcome.body == b"[secret]"
+
+
+# --- streams
+
+
+@pytest.mark.parametrize(
+    ("stream", "line"),
+    [
+        (Stream.SSE, b"POST /v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse HTTP/1.1"),
+        (Stream.JSON, b"POST /v1beta/models/gemini-2.5-flash:streamGenerateContent HTTP/1.1"),
+    ],
+)
+async def test_a_stream_is_asked_for_by_its_path(stream, line):
+    async with raw_server(reply()) as server, a_door(server, stream=stream) as door:
+        await door.post(REQUEST)
+
+        assert server.requests[0].split(b"\r\n")[0] == line
+
+
+STREAM = "".join(f'data: {{"candidates": [{{"content": {{"parts": [{{"text": "é{n}"}}]}}}}]}}\r\n\r\n' for n in "abc")
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+END = b"0\r\n\r\n"
+
+
+def framed(*pieces: bytes) -> list[bytes]:
+    return [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces]
+
+
+@pytest.mark.parametrize("every", [1, 7, 50, 10_000])
+async def test_a_stream_is_the_same_however_it_is_cut_on_the_way(every):
+    body = STREAM.encode()
+    writes = b"".join([CHUNKED, *framed(*(body[at : at + every] for at in range(0, len(body), every))), END])
+
+    for size in (every + 3, len(writes)):
+        cut = [writes[at : at + size] for at in range(0, len(writes), size)]
+        outcome = await exchange(sending(*cut), stream=Stream.SSE)
+        assert isinstance(outcome, Reply)
+        assert outcome.body == body
+
+
+async def timed(stream: Stream, **settings: Any) -> tuple[Reply, list[float], list[float]]:
+    """A head and then three words: the reply, how long ago each was sent, and the deadline that each had to meet."""
+    sent_at, due_s, now = [], [], asyncio.get_running_loop().time
+
+    async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for piece in (CHUNKED, *framed(b"one", b"two", b"six"), END):
+            sent_at.append(now())
+            writer.write(piece)
+            await asyncio.sleep(0.005)
+            for _ in range(20):  # the client is on the same loop: now it has seen the piece
+                await asyncio.sleep(0)
+            due_s.extend(flight.due_s for flight in door._flights.values())
+
+    async with raw_server(talk) as server, a_door(server, stream=stream, **settings) as door:
+        outcome = await door.post(REQUEST)
+    assert isinstance(outcome, Reply)
+    return outcome, [1000 * (now() - at) for at in sent_at], due_s
+
+
+async def test_the_first_byte_of_a_stream_is_that_of_its_first_word_and_not_of_its_head():
+    streamed, ago_ms, _ = await timed(Stream.SSE)
+    assert streamed.latency_ms - streamed.first_byte_ms <= ago_ms[1]
+
+    whole, ago_ms, _ = await timed(Stream.OFF)
+    assert whole.latency_ms - whole.first_byte_ms >= ago_ms[1] - ago_ms[-1]
+
+
+async def test_a_stream_has_time_until_its_first_word_and_then_for_each_silence():
+    _, _, due_s = await timed(Stream.SSE, first_byte_s=5, body_s=1, total_s=60)
+    assert due_s[0] > due_s[3] > due_s[2] > due_s[1]
+
+    _, _, due_s = await timed(Stream.OFF, first_byte_s=5, body_s=1, total_s=60)
+    assert len(set(due_s)) == 1
+
+
+@pytest.mark.parametrize(
+    ("server", "settings"),
+    [
+        (silence(HEAD + b"\r\n"), {"first_byte_s": 0.05}),
+        (silence(HEAD + b"\r\nword"), {"body_s": 0.05}),
+        (sending(HEAD + b"\r\n", *[b"x"] * 100, every_s=0.005), {"total_s": 0.05}),
+    ],
+    ids=["no word", "no other word", "no end"],
+)
+async def test_a_stream_that_stalls_is_ended(server, settings):
+    outcome = await exchange(server, stream=Stream.JSON, **settings)
+
+    assert failure(outcome) == (NoReplyKind.BODY_DEADLINE, True, True)
+
+
+@pytest.mark.parametrize("size", [1001, 200_000])
+async def test_a_stream_is_bounded_too(size):
+    outcome = await exchange(sending(CHUNKED, *framed(b"x" * size), END), stream=Stream.SSE, max_body_bytes=1000)
+
+    assert failure(outcome) == (NoReplyKind.TOO_LARGE, True, True)
+
+
+async def test_a_stream_whose_connection_is_cut_is_no_reply():
+    outcome = await exchange(sending(CHUNKED, *framed(b"data: {}\n\n")), stream=Stream.SSE)
+
+    assert failure(outcome) == (NoReplyKind.CUT, True, True)
 
 
 # --- bounded

@@ -19,7 +19,7 @@ from batcher.gemini.request import (
     request_hash,
     text_request,
 )
-from batcher.job.spec import Auth, Dialect
+from batcher.job.spec import Auth, Dialect, Stream
 from tests.gemini.requests import bases, requests
 
 MODEL = "gemini-2.5-flash"
@@ -86,15 +86,15 @@ def test_what_is_encoded_folds_back(body: dict[str, Any], dialect: Dialect) -> N
     assert canonical(orjson.loads(encode(request, dialect=dialect, model=MODEL))) == request
 
 
-@given(bases, dialects, prompts, st.none() | prompts)
+@given(bases, dialects, st.booleans(), prompts, st.none() | prompts)
 def test_the_fast_path_sends_and_hashes_the_same(
-    body: dict[str, Any], dialect: Dialect, prompt: str, system: str | None
+    body: dict[str, Any], dialect: Dialect, stream: bool, prompt: str, system: str | None
 ) -> None:
     base = base_of(body)
-    fast = TextEncoder(base, dialect=dialect, model=MODEL)
+    fast = TextEncoder(base, dialect=dialect, model=MODEL, stream=stream)
     whole = text_request(base, prompt, system)
 
-    assert fast.encode(prompt, system) == encode(whole, dialect=dialect, model=MODEL)
+    assert fast.encode(prompt, system) == encode(whole, dialect=dialect, model=MODEL, stream=stream)
     assert fast.hash(prompt, system) == request_hash(whole, MODEL)
 
 
@@ -176,6 +176,32 @@ def test_every_other_text_arrives_as_it_was(text: str) -> None:
 )
 def test_paths(model: str, verbless: bool, expected: str) -> None:
     assert path(model, api_version="v1beta", verbless=verbless) == expected
+
+
+@pytest.mark.parametrize(
+    ("stream", "verbless", "expected"),
+    [
+        (Stream.OFF, False, ":generateContent"),
+        (Stream.SSE, False, ":streamGenerateContent?alt=sse"),
+        (Stream.JSON, False, ":streamGenerateContent"),
+        (Stream.SSE, True, "?alt=sse"),
+        (Stream.JSON, True, ""),
+    ],
+)
+def test_a_stream_is_asked_for_in_the_path(stream: Stream, verbless: bool, expected: str) -> None:
+    where = path("gemini-2.5-flash", api_version="v1", verbless=verbless, stream=stream)
+
+    assert where == f"/v1/models/gemini-2.5-flash{expected}"
+
+
+@given(requests)
+def test_only_the_flat_dialect_says_in_the_body_whether_it_wants_a_stream(body: dict[str, Any]) -> None:
+    request = canonical(body)
+    whole, streamed = (encode(request, dialect=Dialect.FLAT, model=MODEL, stream=wanted) for wanted in (False, True))
+
+    assert orjson.loads(streamed) == orjson.loads(whole) | {"stream": True}
+    assert canonical(orjson.loads(streamed)) == request
+    assert "stream" not in orjson.loads(encode(request, dialect=Dialect.GOOGLE, model=MODEL, stream=True))
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,7 @@ def test_what_changes_an_answer_or_a_column_is_another_job(change):
         "input.files=['b.jsonl']",
         "endpoint.key_file=/k",
         "endpoint.auth=bearer",
+        "endpoint.stream=sse",
         "endpoint.project=p",
         "endpoint.base_url=https://generativelanguage.googleapis.com/v1beta/models/",
         "model=models/gemini-2.5-flash",

@@ -273,6 +273,11 @@ def test_an_unknown_key_is_refused_with_its_line():
             "[endpoint]\nkey_file = 'a'\nkey_command = ['b']",
             "6: [endpoint] key_command: stands beside key_file; wanted one of the two",
         ),
+        ("[endpoint]\nstream = true", "5: [endpoint] stream: found true, wanted 'off', 'sse' or 'json'"),
+        (
+            "[endpoint]\nverbless = true\nstream = 'sse'",
+            "6: [endpoint] stream: verbless and the google dialect cannot say it; wanted one of the two",
+        ),
         (
             "[prompt]\ntemplate = 'a'\ntemplate_file = 'b'",
             "6: [prompt] template_file: stands beside template; wanted one of the two",

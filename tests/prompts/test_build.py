@@ -122,6 +122,9 @@ def test_both_dialects_ask_the_same() -> None:
 
     assert google.request_hash == flat.request_hash
     assert orjson.loads(google.body) == {"contents": HI, "generationConfig": {"topK": 3}}
+    streamed = built(a_builder(**{"endpoint.stream": "json", "endpoint.dialect": "flat"}), prompt="hi")
+    assert streamed.request_hash == built(a_builder(), prompt="hi").request_hash
+    assert orjson.loads(streamed.body)["stream"] is True
     assert orjson.loads(flat.body) == {"contents": HI, "top_k": 3, "stream": False, "model": "gemini-2.5-flash"}
 
 
