@@ -15,6 +15,7 @@ from batcher.emulator.journal import Totals
 from batcher.emulator.quotas import Quota
 from batcher.emulator.server import Emulator, serve
 from batcher.emulator.settings import Latency, Settings, Spelling
+from batcher.emulator.streams import Form
 
 
 class _Latency(click.ParamType[Latency]):
@@ -47,6 +48,13 @@ class _Latency(click.ParamType[Latency]):
 @click.option(
     "--spelling", default=Spelling.AUTO.value, show_default=True, type=click.Choice([str(each) for each in Spelling])
 )
+@click.option(
+    "--streams",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", *map(str, Form)]),
+    help="How streams are written.",
+)
 @click.option("--fault", "faults", multiple=True, metavar="KIND[@S]=SHARE", help="503=3%, 429@1=0.05; repeatable.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def emulate(host: str, port: int, **given: Any) -> int:
@@ -73,6 +81,7 @@ def settings_of(given: Mapping[str, Any]) -> Settings:
         keys=tuple(given["keys"]),
         models=tuple(given["models"]) or None,
         spelling=Spelling(given["spelling"]),
+        streams=None if given["streams"] == "auto" else Form(given["streams"]),
         strict=given["strict"],
         latency=given["latency"],
         quotas=() if quota == Quota() else (quota,),

@@ -39,6 +39,8 @@ class Reply:
     Attributes:
         service_tier: for its header; empty on refusals.
         delay_s: how long to wait before the first byte.
+        writes: the body of a stream as it is written, piece by piece; empty for every other reply.
+        every_s: how long to wait before each further write.
     """
 
     status: int
@@ -47,6 +49,8 @@ class Reply:
     service_tier: str = ""
     delay_s: float = 0.0
     ending: Ending = Ending.WHOLE
+    writes: tuple[bytes, ...] = ()
+    every_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

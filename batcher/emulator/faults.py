@@ -49,6 +49,12 @@ class FaultKind(enum.StrEnum):
     NEW_REASON = "new-reason"
     BAD_JSON = "bad-json"  # of a request for JSON: the text breaks off, yet the reason is STOP
     MISMATCH = "schema-mismatch"  # JSON that does not fit the request's schema
+    # These are about streams and do nothing to a reply that is none.
+    STREAM_CUT = "stream-cut"  # ends as if all were well, before the answer has
+    STREAM_ERROR = "stream-error"  # an error after some of the words
+    STREAM_USAGE_TAIL = "stream-usage-tail"  # usage on a last chunk without candidates, and nowhere else
+    STREAM_NO_INDEX = "stream-no-index"  # candidate 0 does not say that it is that
+    STREAM_SPLIT = "stream-split"  # written in pieces that end anywhere
 
 
 # What these do happens around an answer that was computed, so it is billed; every other kind refuses before.
@@ -56,7 +62,8 @@ _ANSWERED = frozenset(
     {
         FaultKind.SLOW, FaultKind.DROP_PAID, FaultKind.CUT, FaultKind.CUT_CLEAN, FaultKind.BLOCKED, FaultKind.EMPTY,
         FaultKind.SAFETY, FaultKind.MAX_TOKENS, FaultKind.MAX_TOKENS_EMPTY, FaultKind.RECITATION, FaultKind.OTHER,
-        FaultKind.NEW_REASON, FaultKind.BAD_JSON, FaultKind.MISMATCH,
+        FaultKind.NEW_REASON, FaultKind.BAD_JSON, FaultKind.MISMATCH, FaultKind.STREAM_CUT, FaultKind.STREAM_ERROR,
+        FaultKind.STREAM_USAGE_TAIL, FaultKind.STREAM_NO_INDEX, FaultKind.STREAM_SPLIT,
     }
 )  # fmt: skip
 _PLAIN_STATUSES = {
@@ -97,7 +104,7 @@ class Fault:
     Attributes:
         seconds: the retry hint of a 429 or 503 (None: the usual one where a quota is named, else no hint); for `slow`,
             how much longer it takes.
-        code: the code inside `error-in-200`: one of 400, 403, 404, 408, 429, 500, 503, 504.
+        code: the code inside `error-in-200` and `stream-error`: one of 400, 403, 404, 408, 429, 500, 503, 504.
     """
 
     kind: FaultKind

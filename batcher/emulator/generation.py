@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
 
 from batcher.emulator import chance, refusals, replies
 from batcher.emulator.answers import answer, spoilt
@@ -12,6 +15,7 @@ from batcher.emulator.faults import DEFAULT_SLOW_S, Asking, Fault, FaultKind
 from batcher.emulator.quotas import Instant, Lanes
 from batcher.emulator.settings import Settings, Spelling
 from batcher.emulator.spelling import Asked
+from batcher.emulator.streams import Form, writes
 from batcher.emulator.usage import Usage, of_request
 
 _SEEN_AT_MOST = 1_000_000
@@ -30,6 +34,7 @@ class Turn:
     Attributes:
         number: of arrival among such requests, from 1; those that could not be read are counted too.
         project: whose quotas it is on.
+        form: how a stream is to be written; None where none was asked for.
     """
 
     number: int
@@ -37,6 +42,7 @@ class Turn:
     model: str
     project: str
     now: Instant
+    form: Form | None = None
 
 
 class Generation:
@@ -81,13 +87,16 @@ class Generation:
             found = spoilt(found, fault.kind)
         response_id = _response_id(drawn, turn.number)
         created_s = int(turn.now.epoch_s)
+        body = replies.flat(found, created_s=created_s) if snake else replies.google(found, response_id=response_id)
         reply = Reply(
             status=200,
-            body=replies.flat(found, created_s=created_s) if snake else replies.google(found, response_id=response_id),
+            body=b"" if turn.form else orjson.dumps(body),
             service_tier=usage.service_tier,
             delay_s=self._delay_s(fault, drawn),
             ending=Ending.WHOLE if fault is None else _ENDINGS.get(fault.kind, Ending.WHOLE),
         )
+        if turn.form is not None:
+            reply = _streamed(reply, body, turn.form, fault)
         kind = None if fault is None else fault.kind.value
         return Told(reply=reply, fault=kind, asked=turn.asked, usage=found.usage, response_id=response_id)
 
@@ -100,6 +109,15 @@ class Generation:
         if fault is None or fault.kind is not FaultKind.SLOW:
             return usual_s
         return usual_s + (DEFAULT_SLOW_S if fault.seconds is None else fault.seconds)
+
+
+def _streamed(reply: Reply, body: dict[str, Any], form: Form, fault: Fault | None) -> Reply:
+    """The reply as a stream; the time that the whole would have taken is spread over its writes."""
+    pieces = writes(body, form, fault)
+    every_s = reply.delay_s / max(1, len(pieces))
+    return replace(
+        reply, body=b"".join(pieces), writes=pieces, content_type=form.content_type, delay_s=every_s, every_s=every_s
+    )
 
 
 def _refused(turn: Turn, fault: Fault) -> Told:

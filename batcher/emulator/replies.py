@@ -26,8 +26,8 @@ _HARMFUL = [*_HARMLESS[:-1], {"category": _CATEGORIES[-1], "probability": "HIGH"
 _SOURCE = "https://example.com/source"
 
 
-def google(answer: Answer, *, response_id: str) -> bytes:
-    """The reply's body in camelCase."""
+def google(answer: Answer, *, response_id: str) -> dict[str, Any]:
+    """The reply in camelCase."""
     body: dict[str, Any] = {}
     if answer.candidates:
         body["candidates"] = [_google_candidate(each, index, answer) for index, each in enumerate(answer.candidates)]
@@ -36,11 +36,11 @@ def google(answer: Answer, *, response_id: str) -> bytes:
     body["usageMetadata"] = _google_usage(answer.usage)
     body["modelVersion"] = answer.model
     body["responseId"] = response_id
-    return orjson.dumps(body)
+    return body
 
 
-def flat(answer: Answer, *, created_s: int) -> bytes:
-    """The reply's body in snake_case; `created_s` is the endpoint's epoch stamp."""
+def flat(answer: Answer, *, created_s: int) -> dict[str, Any]:
+    """The reply in snake_case; `created_s` is the endpoint's epoch stamp."""
     body: dict[str, Any] = {
         "candidates": [_flat_candidate(each, index) for index, each in enumerate(answer.candidates)]
     }
@@ -49,7 +49,7 @@ def flat(answer: Answer, *, created_s: int) -> bytes:
     body["model_version"] = answer.model
     body["created"] = created_s
     body["usage_metadata"] = _flat_usage(answer.usage)
-    return orjson.dumps(body)
+    return body
 
 
 def count(usage: Usage) -> bytes:

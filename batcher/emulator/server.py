@@ -153,7 +153,19 @@ class Emulator:
         reply = self._service.reply(arrival)
         if reply.delay_s:
             await self._sleep(reply.delay_s)
-        return _response(reply) if reply.ending is Ending.WHOLE else _BrokenOff(reply)
+        if reply.ending is not Ending.WHOLE:
+            return _BrokenOff(reply)
+        return await self._stream(request, reply) if reply.writes else _response(reply)
+
+    async def _stream(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
+        response = web.StreamResponse(status=reply.status, headers=_headers(reply))
+        await response.prepare(request)
+        for number, piece in enumerate(reply.writes):
+            if number and reply.every_s:
+                await self._sleep(reply.every_s)
+            await response.write(piece)
+        await response.write_eof()
+        return response
 
     async def _about_itself(self, request: web.BaseRequest) -> web.StreamResponse:
         match request.method, request.path.removeprefix(_OWN):
@@ -188,10 +200,14 @@ async def serve(
 
 
 def _response(reply: Reply) -> web.Response:
+    return web.Response(status=reply.status, body=reply.body, headers=_headers(reply))
+
+
+def _headers(reply: Reply) -> CIMultiDict[str]:
     headers = CIMultiDict({"Content-Type": reply.content_type})
     if reply.service_tier:
         headers["x-gemini-service-tier"] = reply.service_tier
-    return web.Response(status=reply.status, body=reply.body, headers=headers)
+    return headers
 
 
 def _json_response(body: bytes) -> web.Response:
@@ -231,6 +247,10 @@ class _BrokenOff(web.StreamResponse):
 def _broken_bytes(reply: Reply) -> bytes:
     if reply.ending is Ending.DROP:
         return b""
-    length = f"Content-Length: {len(reply.body)}\r\n" if reply.ending is Ending.CUT else ""
+    half, length = reply.body[: len(reply.body) // 2], ""
+    if reply.ending is Ending.CUT and reply.writes:
+        length, half = "Transfer-Encoding: chunked\r\n", b"%x\r\n%b\r\n" % (len(half), half)
+    elif reply.ending is Ending.CUT:
+        length = f"Content-Length: {len(reply.body)}\r\n"
     head = f"HTTP/1.1 {reply.status} OK\r\nContent-Type: {reply.content_type}\r\n{length}Connection: close\r\n\r\n"
-    return head.encode() + reply.body[: len(reply.body) // 2]
+    return head.encode() + half

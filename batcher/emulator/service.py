@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
@@ -21,7 +21,8 @@ from batcher.emulator.refusals import Refusal
 from batcher.emulator.routes import Route, Verb, route
 from batcher.emulator.schemas import BadSchema
 from batcher.emulator.settings import Settings
-from batcher.emulator.spelling import Unreadable, read_count, read_request
+from batcher.emulator.spelling import Asked, Unreadable, read_count, read_request
+from batcher.emulator.streams import Form
 from batcher.emulator.usage import of_request
 
 _GENERATING = frozenset({Verb.GENERATE, Verb.FLAT, Verb.STREAM})
@@ -32,7 +33,6 @@ _LISTED_MODELS = (
     "gemini-2.5-pro",
     "gemini-3-flash-preview",
 )
-_NOT_STREAMED = "Streaming is not served by this emulator yet: send stream: false, or ask for :generateContent."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ class Service:
         """Decide one request. What it computes is billed now, whether or not the client lives to read it."""
         asked_for = route(arrival.method, arrival.target)
         key = _key(arrival.headers, asked_for)
-        told = self._told(arrival, asked_for, key)
+        told = _in_an_array(self._told(arrival, asked_for, key), asked_for)
         self._remember(arrival, asked_for, key, told)
         return told.reply
 
@@ -98,17 +98,21 @@ class Service:
     def _generate(self, arrival: Arrival, asked_for: Route, key: _Key) -> Told:
         self._generated += 1
         asked = read_request(arrival.body, strict=self.settings.strict, flat=asked_for.verb is Verb.FLAT)
-        # Streaming will branch off behind the turn: same answer, same billing, another way to write it.
-        if asked.stream or asked_for.verb is Verb.STREAM:
-            return Told(reply=refusing(refusals.bad_request(_NOT_STREAMED)), asked=asked)
         turn = Turn(
             number=self._generated,
             asked=asked,
             model=asked_for.model,
             project=self._project(key),
             now=arrival.now,
+            form=self._form(asked_for, asked),
         )
         return self._generation.reply(turn)
+
+    def _form(self, asked_for: Route, asked: Asked) -> Form | None:
+        if not asked.stream and asked_for.verb is not Verb.STREAM:
+            return None
+        usual = Form.NDJSON if asked.flat else Form.ARRAY
+        return self.settings.streams or (Form.SSE if asked_for.alt == "sse" else usual)
 
     def _refused_at_the_gate(self, asked_for: Route, key: _Key) -> Refusal | None:
         if asked_for.verb is Verb.UNKNOWN or (asked_for.verb is Verb.FLAT and self.settings.strict):
@@ -150,6 +154,14 @@ class Service:
             response_id=told.response_id,
         )
         self.journal.add(received, generates=asked_for.verb in _GENERATING)
+
+
+def _in_an_array(told: Told, asked_for: Route) -> Told:
+    """A refusal where an array was asked for is one of one item, as Google's are."""
+    reply = told.reply
+    if asked_for.verb is not Verb.STREAM or asked_for.alt == "sse" or reply.writes or not reply.body.startswith(b"{"):
+        return told
+    return replace(told, reply=replace(reply, body=b"[" + reply.body + b"]"))
 
 
 def _key(headers: Mapping[str, str], asked_for: Route) -> _Key:

@@ -10,6 +10,7 @@ from statistics import NormalDist
 
 from batcher.emulator.faults import Faults
 from batcher.emulator.quotas import Quota
+from batcher.emulator.streams import Form
 
 _NORMAL = NormalDist()
 
@@ -68,6 +69,8 @@ class Settings:
         keys: the keys it accepts; empty accepts any key that is not empty.
         projects: key -> project; a key that is not named here is a project of its own.
         models: the ids it knows; None knows every `gemini-*`.
+        streams: how streams are written; None goes by the request: `alt=sse` gets events, else a nested body gets an
+            array and a flat one an object a line.
         strict: refuse unknown fields as Google does, the flat dialect and its verb-less path among them.
         quotas: the first that covers a (project, model) is its quota.
         journal_entries: how many requests the journal remembers; totals are exact for ever.
@@ -80,6 +83,7 @@ class Settings:
     projects: Mapping[str, str] = field(default_factory=dict)
     models: tuple[str, ...] | None = None
     spelling: Spelling = Spelling.AUTO
+    streams: Form | None = None
     strict: bool = False
     latency: Latency = Latency()
     quotas: tuple[Quota, ...] = ()

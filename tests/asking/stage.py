@@ -105,6 +105,7 @@ class Stage:
         latency_s: float = 0.0,
         commit_s: float = 0.0,
         check: Callable[[Answer], Verdict | None] | None = None,
+        streamed: bool = False,
         **retry: Any,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -122,6 +123,7 @@ class Stage:
             secret=SECRET,
             on_turn=self.turns.append,
             check=check,
+            streamed=streamed,
         )
 
     async def ask(self, task: OpenTask) -> Ending:

@@ -36,6 +36,7 @@ from tests.asking.stage import (
 )
 from tests.builders import a_reply, a_request
 from tests.fakes import FakeClock, ScriptedTransport, run_virtual, steady
+from tests.gemini.messages import ndjson
 
 OK = a_reply("yes")
 BAD_BODY = Reply(status=200, headers={}, body=b"<html>", latency_ms=2.0)
@@ -272,6 +273,51 @@ async def test_tries_are_counted_for_each_reason():
 
     assert ending.outcome is not None
     assert (ending.outcome.error_kind, ending.outcome.attempts) == ("bad_body", 4)
+
+
+def stream(*chunks: Any) -> Reply:
+    return Reply(status=200, headers={}, body=ndjson(chunks), latency_ms=2.0)
+
+
+BEGUN = {"candidates": [{"content": {"parts": [{"text": "y"}]}}], "usageMetadata": {"promptTokenCount": 3}}
+ENDED = {"candidates": [{"content": {"parts": [{"text": "es"}]}, "finishReason": "STOP"}]}
+
+
+@on_stage
+async def test_a_stream_that_was_cut_is_asked_again_and_its_bytes_are_kept():
+    stage = Stage([stream(BEGUN), stream(BEGUN, ENDED)], streamed=True)
+    ending = await stage.ask(open_task())
+
+    assert ending.outcome is not None
+    assert (ending.outcome.status, ending.outcome.answered) == (Status.OK, 2)
+    assert ending.turn.answer is not None
+    assert ending.turn.answer.candidates[0].text == "yes"
+    cut, whole = stage.journal.tried()
+    assert (cut.reason, cut.billed, cut.body) == ("cut_stream", Billed.MAYBE, stream(BEGUN).body)
+    assert (whole.reason, whole.billed, whole.body) == ("ok", Billed.YES, stream(BEGUN, ENDED).body)
+
+
+@on_stage
+async def test_a_stream_that_is_always_cut_fails_its_row_after_the_jobs_attempts():
+    stage = Stage(lambda _: stream(BEGUN), streamed=True)
+    ending = await stage.ask(open_task())
+
+    assert ending.outcome is not None
+    assert (ending.outcome.status, ending.outcome.error_kind, ending.outcome.attempts) == (
+        Status.FAILED, "cut_stream", 5,
+    )  # fmt: skip
+    assert ending.outcome.error_message == "the stream ended too early: candidate 0 has no finish reason"
+
+
+@on_stage
+async def test_being_throttled_in_the_middle_of_a_stream_counts_because_it_may_be_billed():
+    throttled_later = stream(BEGUN, {"error": {"code": 429, "message": "busy"}})
+    stage = Stage(lambda _: throttled_later, streamed=True)
+    ending = await stage.ask(open_task())
+
+    assert ending.outcome is not None
+    assert (ending.outcome.status, ending.outcome.attempts) == (Status.FAILED, 5)
+    assert {(each.verdict, each.billed) for each in stage.journal.tried()} == {(Kind.THROTTLED, Billed.MAYBE)}
 
 
 @on_stage

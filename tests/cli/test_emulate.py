@@ -13,6 +13,7 @@ from batcher.emulator.faults import Fault, FaultKind, Faults, Share
 from batcher.emulator.journal import Totals
 from batcher.emulator.quotas import Quota
 from batcher.emulator.settings import Latency, Settings, Spelling
+from batcher.emulator.streams import Form
 from batcher.errors import Exit
 
 
@@ -28,7 +29,7 @@ def test_without_flags_it_is_the_emulators_default():
 def test_every_flag_reaches_the_settings():
     flags = (
         "--seed 7 --rpm 600 --tpm 400000 --rpd 9 --latency-ms 50-200 --key a --key b --model gemini-x --strict "
-        "--spelling snake --fault 503=3% --fault 429@1=0.05"
+        "--spelling snake --streams ndjson --fault 503=3% --fault 429@1=0.05"
     )
 
     assert settings(*flags.split()) == Settings(
@@ -36,6 +37,7 @@ def test_every_flag_reaches_the_settings():
         keys=("a", "b"),
         models=("gemini-x",),
         spelling=Spelling.SNAKE,
+        streams=Form.NDJSON,
         strict=True,
         latency=Latency.between(0.05, 0.2),
         quotas=(Quota(requests_per_minute=600, input_tokens_per_minute=400_000, requests_per_day=9),),

@@ -13,6 +13,7 @@ from batcher.emulator.spelling import Asked, read_request
 
 GENERATE = "/v1beta/models/gemini-2.5-flash:generateContent"
 FLAT = "/v1beta/models/gemini-2.5-flash"
+STREAM = "/v1beta/models/gemini-2.5-flash:streamGenerateContent"
 COUNT = "/v1beta/models/gemini-2.5-flash:countTokens"
 MODEL = "gemini-2.5-flash"
 KEY = {"x-goog-api-key": "k"}

@@ -26,13 +26,13 @@ USAGES = st.builds(
 
 
 def google(found: Answer) -> dict[str, Any]:
-    body = orjson.loads(replies.google(found, response_id="r1"))
+    body = orjson.loads(orjson.dumps(replies.google(found, response_id="r1")))
     assert isinstance(body, dict)
     return body
 
 
 def flat(found: Answer) -> dict[str, Any]:
-    body = orjson.loads(replies.flat(found, created_s=1_750_000_000))
+    body = orjson.loads(orjson.dumps(replies.flat(found, created_s=1_750_000_000)))
     assert isinstance(body, dict)
     return body
 

@@ -6,6 +6,7 @@ import io
 import json
 import urllib.request
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -16,8 +17,9 @@ from batcher.emulator.faults import Fault, FaultKind, Faults, Rule
 from batcher.emulator.quotas import Quota
 from batcher.emulator.server import Emulator, serve
 from batcher.emulator.settings import Latency, Settings
+from batcher.emulator.streams import Form
 from batcher.errors import UserError
-from tests.emulator.builders import GENERATE, KEY, nested
+from tests.emulator.builders import GENERATE, KEY, STREAM, nested
 
 
 @pytest.fixture
@@ -104,6 +106,48 @@ async def test_a_clean_cut_is_half_a_json_and_looks_whole(session: aiohttp.Clien
         with pytest.raises(orjson.JSONDecodeError):
             orjson.loads(body)
         assert emulator.totals().answered == 1
+
+
+def streaming(**kinds: FaultKind) -> Settings:
+    return replace(scripted(**kinds), streams=Form.NDJSON)
+
+
+async def test_a_stream_is_written_piece_by_piece_and_the_next_one_too(session: aiohttp.ClientSession) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    async with Emulator(Settings(latency=Latency.fixed(30)), sleep=sleep) as emulator:
+        for _ in range(2):
+            async with session.post(emulator.url + STREAM + "?alt=sse", json=nested(), headers=KEY) as reply:
+                pieces = [piece async for piece, ends in reply.content.iter_chunks() if ends]
+                assert (reply.status, reply.content_type) == (200, "text/event-stream")
+                assert reply.headers["x-gemini-service-tier"] == "standard"
+            assert len(pieces) == len(slept) > 2
+            assert all(piece.startswith(b"data: {") and piece.endswith(b"\r\n\r\n") for piece in pieces)
+            assert sum(slept) == pytest.approx(30)
+            slept.clear()
+
+
+async def test_a_stream_is_cut_in_two_ways(session: aiohttp.ClientSession) -> None:
+    async with Emulator(streaming(cut=FaultKind.CUT, clean=FaultKind.CUT_CLEAN)) as emulator:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            async with session.post(emulator.url + STREAM, json=nested("cut"), headers=KEY) as reply:
+                await reply.read()
+        async with session.post(emulator.url + STREAM, json=nested("clean"), headers=KEY) as reply:
+            body = await reply.read()
+        assert body.startswith(b'{"candidates"')
+        assert b"finishReason" not in body or not body.endswith(b"\n")
+        assert emulator.totals().answered == 2
+
+
+async def test_a_client_that_leaves_a_stream_harms_nobody(session: aiohttp.ClientSession) -> None:
+    async with Emulator(streaming(whale=FaultKind.STREAM_SPLIT)) as emulator:
+        async with session.post(emulator.url + STREAM, json=nested("whale"), headers=KEY) as reply:
+            await reply.content.readany()
+            reply.close()
+        assert (await post(session, emulator, "good"))[0] == 200
 
 
 async def test_the_connection_is_usable_after_an_ordinary_refusal(session: aiohttp.ClientSession) -> None:

@@ -8,8 +8,9 @@ import pytest
 from batcher.emulator.faults import Fault, FaultKind, Faults, Rule
 from batcher.emulator.quotas import Quota
 from batcher.emulator.service import Service
-from batcher.emulator.settings import Settings
-from tests.emulator.builders import COUNT, FLAT, GENERATE, KEY, arrival, ask, at, flat, nested, text_of, told
+from batcher.emulator.settings import Latency, Settings
+from batcher.emulator.streams import Form
+from tests.emulator.builders import COUNT, FLAT, GENERATE, KEY, STREAM, arrival, ask, at, flat, nested, text_of, told
 
 
 @pytest.fixture
@@ -86,15 +87,58 @@ def test_flat_bodies_are_understood_behind_the_verb_too(service: Service) -> Non
     assert "usage_metadata" in told(service.reply(arrival(flat())))
 
 
-def test_a_stream_is_refused_clearly(service: Service) -> None:
-    streaming = "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse"
-    for reply in (
-        service.reply(arrival(flat() | {"stream": True}, target=FLAT)),
-        service.reply(arrival(target=streaming)),
-    ):
-        assert reply.status == 400
-        assert "Streaming is not served" in told(reply)["error"]["message"]
-    assert service.journal.totals().input_tokens == 0
+STREAMED = {"stream": True}
+
+
+@pytest.mark.parametrize(
+    ("target", "body", "form"),
+    [
+        (STREAM + "?alt=sse", nested(), "sse"),
+        (STREAM, nested(), "array"),
+        (STREAM, flat() | STREAMED, "ndjson"),
+        (STREAM, flat(), "ndjson"),
+        (STREAM + "?alt=sse", flat() | STREAMED, "sse"),
+        (FLAT, flat() | STREAMED, "ndjson"),
+        (FLAT + "?alt=sse", flat() | STREAMED, "sse"),
+        (GENERATE, flat() | STREAMED, "ndjson"),
+        (GENERATE + "?alt=sse", nested(), None),
+        (FLAT, flat(), None),
+    ],
+)
+def test_a_stream_is_written_as_it_was_asked_for(service: Service, target: str, body: Any, form: str | None) -> None:
+    reply = service.reply(arrival(body, target=target))
+
+    assert reply.status == 200
+    assert bool(reply.writes) is (form is not None)
+    usual = "application/json; charset=UTF-8"
+    assert reply.content_type == (Form(form).content_type if form else usual)
+    for forced in Form:
+        again = Service(Settings(streams=forced)).reply(arrival(body, target=target))
+        assert again.content_type == (forced.content_type if form else usual)
+
+
+def test_a_stream_costs_what_the_whole_reply_costs_and_is_in_the_journal(service: Service) -> None:
+    for target in (GENERATE, STREAM):
+        service.reply(arrival(nested("Tell me about whales"), target=target))
+
+    whole, streamed = service.journal
+    assert (streamed.verb, streamed.http_status) == ("streamGenerateContent", 200)
+    assert (streamed.input_tokens, streamed.output_tokens) == (whole.input_tokens, whole.output_tokens)
+
+
+def test_its_time_is_spread_over_a_stream() -> None:
+    reply = Service(Settings(latency=Latency.fixed(6))).reply(arrival(nested("Tell me about whales"), target=STREAM))
+
+    assert reply.delay_s == reply.every_s
+    assert reply.delay_s + reply.every_s * (len(reply.writes) - 1) == pytest.approx(6)
+
+
+def test_a_refusal_of_an_array_is_an_array_of_one() -> None:
+    service = Service(Settings(faults=Faults(script=(Rule(fault=Fault(kind=FaultKind.UNAVAILABLE)),))))
+    (refused,) = orjson.loads(service.reply(arrival(target=STREAM)).body)
+
+    assert refused["error"]["code"] == 503
+    assert told(service.reply(arrival(target=STREAM + "?alt=sse")))["error"]["code"] == 503
 
 
 def test_strict_is_google_and_nothing_else() -> None:

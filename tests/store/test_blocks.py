@@ -174,6 +174,13 @@ def test_what_counts_counts_after_a_restart_too(http_status, billed, reason, cou
     assert read_begun(0, 1)(journal) == {0: Begun(attempts=1, counted=counted)}
 
 
+@pytest.mark.parametrize(("billed", "counted"), [(Billed.NO, 0), (Billed.MAYBE, 1)])
+def test_being_throttled_counts_only_in_the_middle_of_a_stream(billed, counted, journal):
+    tried(journal, an_attempt(verdict=Kind.THROTTLED, reason="capacity", http_status=200, billed=billed))
+
+    assert read_begun(0, 1)(journal) == {0: Begun(attempts=1, counted=counted)}
+
+
 def test_what_was_sent_since_then_is_what_may_have_reached_the_server(journal):
     now = 5_000_000
     tried(

@@ -16,6 +16,7 @@ from batcher.store.bills import Earlier, Terms, totals_of
 from batcher.store.columns import data_columns, ledger_columns
 from batcher.store.schemas import ATTEMPTS, data_schema
 from tests.builders import an_attempt, an_outcome
+from tests.gemini.messages import FORMATS
 from tests.store.builders import AT_US, SCHEMA, asked, body, planned, terms, usd
 
 ZERO = Decimal(0)
@@ -363,6 +364,27 @@ def test_a_body_that_is_no_reply_leaves_the_ledger_row_empty_not_absent():
 
 
 # --- sums
+
+
+BEGUN = {"candidates": [{"content": {"parts": [{"text": "y"}]}}], "usageMetadata": {"promptTokenCount": 3}}
+ENDED = {
+    "candidates": [{"content": {"parts": [{"text": "es"}]}, "finishReason": "STOP"}],
+    "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 2, "totalTokenCount": 5},
+}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_stream_is_read_from_the_journal_as_it_came(form):
+    write = FORMATS[form]
+    lost = tried(1, reason="cut_stream", verdict=Kind.RETRY, billed=Billed.MAYBE, body=write([BEGUN, ENDED])[:-9])
+    (row,) = data_of((an_outcome(answered=2, attempts=2), [lost, tried(2, body=write([BEGUN, ENDED]))]))
+    assert (row["response"], row["finish_reason"]) == ("yes", "STOP")
+    assert row["usage_metadata"]["candidates_token_count"] == 2
+
+    first, second = ledger_of([lost, tried(2, body=write([BEGUN, ENDED]))])
+    assert (first["prompt_token_count"], first["candidates_token_count"], first["cost_usd"]) == (3, None, None)
+    assert first["reserve_usd"] > 0
+    assert (second["prompt_token_count"], second["candidates_token_count"]) == (3, 2)
 
 
 def test_the_totals_of_a_slice():
