@@ -12,6 +12,7 @@ from google.genai import errors, types
 from batcher.emulator.faults import Fault, FaultKind, Faults, Rule
 from batcher.emulator.server import Emulator
 from batcher.emulator.settings import Settings
+from batcher.emulator.streams import Form
 
 MODEL = "gemini-2.5-flash"
 VERSIONS = pytest.mark.parametrize("version", ["v1", "v1beta"])
@@ -143,6 +144,22 @@ async def test_an_error_has_its_code_and_status(version: str, kind: FaultKind, c
     assert (caught.value.code, caught.value.status) == (code, status)
 
 
+@VERSIONS
+async def test_a_count_that_is_refused_is_an_error_in_both_ways(version: str) -> None:
+    async with Emulator(Settings(keys=("right",))) as emulator:
+
+        def talk() -> errors.ClientError:
+            with client(emulator, version) as kit, pytest.raises(errors.ClientError) as caught:
+                kit.models.count_tokens(model=MODEL, contents="hello")
+            return caught.value
+
+        async with client(emulator, version).aio as kit:
+            with pytest.raises(errors.ClientError) as caught:
+                await kit.models.count_tokens(model=MODEL, contents="hello")
+        for error in (caught.value, await asyncio.to_thread(talk)):
+            assert (error.code, error.status) == (400, "INVALID_ARGUMENT")
+
+
 async def test_a_page_instead_of_json_is_an_error_of_502() -> None:
     async with Emulator(faulty(FaultKind.BAD_GATEWAY)) as emulator, client(emulator).aio as kit:
         with pytest.raises(errors.APIError) as caught:
@@ -193,3 +210,139 @@ async def test_models_are_listed() -> None:
                 return [each.name for each in kit.models.list(config={"query_base": True})]
 
         assert await asyncio.to_thread(names) == [f"models/{MODEL}"]
+
+
+# --- streams
+
+
+ASKED = "Tell me about whales and ships and the sea."
+
+
+def texts(chunks: list[Any]) -> list[str]:
+    return [chunk.text or "" for chunk in chunks]
+
+
+async def streamed(kit: Any, **options: Any) -> list[types.GenerateContentResponse]:
+    return [each async for each in await kit.models.generate_content_stream(model=MODEL, contents=ASKED, **options)]
+
+
+def assert_adds_up(chunks: list[Any], whole: types.GenerateContentResponse, emulator: Emulator) -> None:
+    """The chunks say what the whole reply says; their last says how it ended and what it took."""
+    last = chunks[-1]
+    assert len(chunks) > 2
+    assert "".join(texts(chunks)) == whole.text
+    assert last.candidates[0].finish_reason is types.FinishReason.STOP
+    assert last.usage_metadata == whole.usage_metadata
+    assert {each.response_id for each in chunks} == {emulator.journal[-1].response_id}
+    assert {each.usage_metadata.prompt_token_count for each in chunks} == {emulator.journal[-1].input_tokens}
+
+
+@VERSIONS
+async def test_it_streams_asynchronously(version: str) -> None:
+    async with Emulator() as emulator, client(emulator, version).aio as kit:
+        whole = await kit.models.generate_content(model=MODEL, contents=ASKED)
+        assert_adds_up(await streamed(kit), whole, emulator)
+        assert emulator.journal[-1].path == f"/{version}/models/{MODEL}:streamGenerateContent"
+
+
+@VERSIONS
+async def test_it_streams_synchronously(version: str) -> None:
+    async with Emulator() as emulator:
+
+        def talk() -> tuple[Any, list[Any]]:
+            with client(emulator, version) as kit:
+                return (
+                    kit.models.generate_content(model=MODEL, contents=ASKED),
+                    list(kit.models.generate_content_stream(model=MODEL, contents=ASKED)),
+                )
+
+        whole, chunks = await asyncio.to_thread(talk)
+        assert_adds_up(chunks, whole, emulator)
+
+
+@VERSIONS
+async def test_it_counts_what_a_stream_then_takes(version: str) -> None:
+    async with Emulator() as emulator, client(emulator, version).aio as kit:
+        counted = await kit.models.count_tokens(model=MODEL, contents=ASKED)
+        chunks = await streamed(kit)
+        assert chunks[0].usage_metadata is not None
+        assert counted.total_tokens == chunks[0].usage_metadata.prompt_token_count
+
+
+async def test_it_streams_two_candidates_and_their_thoughts() -> None:
+    config = types.GenerateContentConfig(
+        candidate_count=2, thinking_config=types.ThinkingConfig(include_thoughts=True, thinking_budget=10)
+    )
+    async with Emulator(Settings(strict=True)) as emulator, client(emulator).aio as kit:
+        whole = await kit.models.generate_content(model=MODEL, contents=ASKED, config=config)
+        chunks = await streamed(kit, config=config)
+
+    for index in (0, 1):
+        told = [each for chunk in chunks for each in chunk.candidates or [] if (each.index or 0) == index]
+        parts = [part for each in told for part in (each.content and each.content.parts) or []]
+        for thought in (True, False):
+            said = "".join(part.text or "" for part in parts if bool(part.thought) is thought)
+            (own,) = [p for p in whole.candidates[index].content.parts if bool(p.thought) is thought]  # type: ignore[index,union-attr]
+            assert said == own.text
+        assert [each.finish_reason for each in told if each.finish_reason] == [types.FinishReason.STOP]
+
+
+@VERSIONS
+@pytest.mark.parametrize(
+    ("kind", "code", "status"),
+    [
+        (FaultKind.MINUTE_TOKENS, 429, "RESOURCE_EXHAUSTED"),
+        (FaultKind.BAD_REQUEST, 400, "INVALID_ARGUMENT"),
+        (FaultKind.UNAVAILABLE, 503, "UNAVAILABLE"),
+    ],
+)
+async def test_a_stream_that_is_refused_is_an_error(version: str, kind: FaultKind, code: int, status: str) -> None:
+    async with Emulator(faulty(kind)) as emulator:
+
+        def talk() -> errors.APIError:
+            with client(emulator, version) as kit, pytest.raises(errors.APIError) as caught:
+                list(kit.models.generate_content_stream(model=MODEL, contents=ASKED))
+            return caught.value
+
+        async with client(emulator, version).aio as kit:
+            with pytest.raises(errors.APIError) as caught:
+                await streamed(kit)
+        for error in (caught.value, await asyncio.to_thread(talk)):
+            assert (error.code, error.status) == (code, status)
+
+
+async def test_an_error_in_the_middle_of_a_stream_is_raised_after_some_of_its_words() -> None:
+    heard: list[Any] = []
+
+    async def listen(kit: Any) -> None:
+        async for each in await kit.models.generate_content_stream(model=MODEL, contents=ASKED):
+            heard.append(each)  # noqa: PERF401  what came before the error is looked at
+
+    async with Emulator(faulty(FaultKind.STREAM_ERROR)) as emulator, client(emulator).aio as kit:
+        with pytest.raises(errors.ServerError) as caught:
+            await listen(kit)
+    assert "".join(texts(heard))
+    assert caught.value.code == 503
+
+
+@pytest.mark.parametrize("kind", [FaultKind.STREAM_SPLIT, FaultKind.STREAM_NO_INDEX, FaultKind.STREAM_USAGE_TAIL])
+async def test_odd_streams_are_read(kind: FaultKind) -> None:
+    async with Emulator() as plain, Emulator(faulty(kind)) as odd, client(plain).aio as kit, client(odd).aio as other:
+        one, another = await streamed(kit), await streamed(other)
+    assert "".join(texts(one)) == "".join(texts(another))
+    assert another[-1].usage_metadata == one[-1].usage_metadata
+
+
+async def test_a_stream_that_ends_early_is_no_error_to_it() -> None:
+    """Which is why batcher looks for the end itself (`gemini/reply.py`)."""
+    async with Emulator(faulty(FaultKind.STREAM_CUT)) as emulator, client(emulator).aio as kit:
+        chunks = await streamed(kit)
+    assert "".join(texts(chunks))
+    assert not any(each.finish_reason for chunk in chunks for each in chunk.candidates or [])
+
+
+async def test_lines_are_read_by_it_too() -> None:
+    async with Emulator(Settings(streams=Form.NDJSON)) as emulator, client(emulator).aio as kit:
+        assert (
+            "".join(texts(await streamed(kit))) == (await kit.models.generate_content(model=MODEL, contents=ASKED)).text
+        )

@@ -15,6 +15,7 @@ from batcher.gemini.request import canonical, encode
 from batcher.job.spec import Dialect
 from batcher.records import Answer, Candidate
 from tests.gemini.bodies import seen
+from tests.gemini.messages import sse, streamed, whole_messages
 from tests.gemini.requests import requests
 
 NAMES_OF_FINISH = [reason.value for reason in types.FinishReason]
@@ -126,6 +127,19 @@ def test_any_reply_in_googles_spelling(body: dict[str, Any]) -> None:
     raw = orjson.dumps(body)
 
     assert_same(read(raw), theirs(raw))
+
+
+@settings(max_examples=50)
+@given(whole_messages(), st.data())
+def test_any_stream_in_googles_spelling(message: dict[str, Any], data: st.DataObject) -> None:
+    """What it hands over chunk by chunk is what we make of the whole."""
+    chunks = data.draw(streamed({"candidates": message["candidates"]}))
+    handed = [each for chunk in chunks for each in theirs(orjson.dumps(chunk)).candidates or []]
+
+    for ours in read(sse(chunks)).candidates:
+        its = [each for each in handed if (each.index or 0) == ours.index]
+        assert (ours.text or "") == "".join(visible_text(each) for each in its)
+        assert [ours.finish_reason] == [finish_of(each) for each in its if each.finish_reason]
 
 
 def test_the_mixed_body_that_it_sends_is_folded() -> None:
