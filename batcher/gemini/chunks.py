@@ -109,6 +109,9 @@ def _event_data(body: bytes) -> Iterator[bytes]:
     lines: list[bytes] = []
     is_bare = False
     for line in body.splitlines():
+        if line.startswith(b"data:") and not is_bare:  # every other line, with the blank ones
+            lines.append(line[5:])
+            continue
         begins_bare = not is_bare and line.lstrip().startswith(b"{")
         if lines and (not line or begins_bare or (is_bare and _FIELD.match(line))):
             yield b"\n".join(lines)

@@ -49,13 +49,21 @@ def _add(message: dict[str, Any], candidates: dict[int, _Candidate], name: str, 
             if type(item) is dict:
                 number = count(item.get("index"))
                 index = position if number is None else number
-                candidates.setdefault(index, _Candidate(index)).add(item)
+                if index not in candidates:
+                    candidates[index] = _Candidate(index)
+                candidates[index].add(item)
     elif name == "usage_metadata" and type(value) is dict:
-        message[name] = message.get(name, {}) | _said(value)
+        message[name] = _counted(message.get(name), value)
     elif name == "prompt_feedback" and type(value) is dict:
         message[name] = _said(value) | message.get(name, {})  # it comes with the first chunk
     elif name in _LAST_STANDS and value is not None:
         message[name] = value
+
+
+def _counted(before: dict[str, Any] | None, after: dict[str, Any]) -> dict[str, Any]:
+    if before is None or (after.keys() >= before.keys() and None not in after.values()):  # nearly every chunk
+        return after
+    return before | {key: value for key, value in after.items() if value is not None}
 
 
 def _said(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,13 +79,14 @@ class _Candidate:
     Texts are kept in pieces and joined once: adding each to the text before it would take the square of their number.
     """
 
-    __slots__ = ("_fields", "_parts", "_pieces", "_role")
+    __slots__ = ("_fields", "_mark", "_parts", "_pieces", "_role")
 
     def __init__(self, index: int) -> None:
         self._fields: dict[str, Any] = {"index": index}
         self._role: str | None = None
         self._parts: list[Any] = []
-        self._pieces: list[str] = []  # of the last part's text, once it has gone on
+        self._mark: _Mark | None = None  # of the last part, when its text may go on
+        self._pieces: list[str] = []
 
     def add(self, item: Mapping[str, Any]) -> None:
         """Take what one chunk says of it."""
@@ -93,24 +102,18 @@ class _Candidate:
         role, parts = content.get("role"), content.get("parts")
         self._role = role if type(role) is str else self._role
         for position, part in enumerate(parts if type(parts) is list else [parts] if parts else []):
-            if position or not self._parts or not self._goes_on(part):
+            mark, text = _text_in(part)
+            if position or mark is None or mark != self._mark:
                 self._join()
                 self._parts.append(part)
-
-    def _goes_on(self, part: Any) -> bool:
-        """Whether the first part of a chunk goes on with the last one before it; if so, take it in."""
-        before, after = _text_in(self._parts[-1]), _text_in(part)
-        if before is None or after is None or before[:2] != after[:2]:
-            return False
-        self._pieces = self._pieces or [before[2]]
-        self._pieces.append(after[2])
-        self._parts[-1] = _laid_over(self._parts[-1], part)
-        return True
+                self._mark, self._pieces = mark, []
+            elif mark[0] in _GROWING:
+                self._parts[-1] = {mark[0]: self._parts[-1][mark[0]] | part[mark[0]]}  # an outcome comes last
+            self._pieces.append(text)
 
     def _join(self) -> None:
-        if self._pieces:
-            self._parts[-1] = _with_text(self._parts[-1], "".join(self._pieces))
-            self._pieces = []
+        if len(self._pieces) > 1 and self._mark is not None:
+            self._parts[-1] = _with_text(self._parts[-1], self._mark[0], "".join(self._pieces))
 
     def folded(self) -> dict[str, Any]:
         """Everything that was said of it, as one object."""
@@ -121,7 +124,9 @@ class _Candidate:
         return {**self._fields, "content": content}
 
 
+_Mark = tuple[str, Any]
 _PLAIN = {"text", "thought"}
+_NOT_GOING_ON = (None, "")
 _GROWING = {
     "executableCode": "code",
     "executable_code": "code",
@@ -130,33 +135,24 @@ _GROWING = {
 }
 
 
-def _text_in(part: Any) -> tuple[str, Any, str] | None:
-    """Find the text of a part that may go on in the next chunk, behind what it has to share with that one.
+def _text_in(part: Any) -> tuple[_Mark | None, str]:
+    """Find the text of a part that may go on in the next chunk, behind the mark that the next part must share.
 
     A part with a signature or anything else beside its text stands alone: a signature belongs to its part, and a call
     of a function comes whole.
     """
     if type(part) is not dict:
-        return None
-    if part.keys() <= _PLAIN and type(part.get("text")) is str:
-        return "text", part.get("thought") is True, part["text"]
+        return _NOT_GOING_ON
+    if type(part.get("text")) is str:
+        return (("text", part.get("thought") is True), part["text"]) if part.keys() <= _PLAIN else _NOT_GOING_ON
     kind = next(iter(part), "") if len(part) == 1 else ""
     inner, name = part.get(kind), _GROWING.get(kind)
     if name is not None and type(inner) is dict and type(inner.get(name)) is str:
-        return kind, inner.get("id"), inner[name]
-    return None
+        return (kind, inner.get("id")), inner[name]
+    return _NOT_GOING_ON
 
 
-def _laid_over(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """The later part over the earlier one: an outcome comes last, a language may come once."""
-    return {
-        name: before[name] | value if type(value) is dict and name in before else value
-        for name, value in (before | after).items()
-    }
-
-
-def _with_text(part: dict[str, Any], text: str) -> dict[str, Any]:
-    kind = next(iter(part)) if len(part) == 1 else "text"
+def _with_text(part: dict[str, Any], kind: str, text: str) -> dict[str, Any]:
     return {kind: part[kind] | {_GROWING[kind]: text}} if kind in _GROWING else part | {"text": text}
 
 

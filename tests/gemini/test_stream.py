@@ -197,7 +197,7 @@ CALL = {"functionCall": {"name": "f", "args": {}}}
             [{"text": "b", "thought": True}],
             [CALL, {"text": "a"}, {"text": "b", "thought": True}],
         ),
-        ([CALL, {"text": "a"}], [{"text": "b", "thought": False}], [CALL, {"text": "ab", "thought": False}]),
+        ([CALL, {"text": "a"}], [{"text": "b", "thought": False}], [CALL, {"text": "ab"}]),
         ([CALL, {"text": "a"}], [SIGNED], [CALL, {"text": "a"}, SIGNED]),
         ([CALL, SIGNED], [{"text": "c"}], [CALL, SIGNED, {"text": "c"}]),
         (
