@@ -67,7 +67,7 @@ class Service:
         """Decide one request. What it computes is billed now, whether or not the client lives to read it."""
         asked_for = route(arrival.method, arrival.target)
         key = _key(arrival.headers, asked_for)
-        told = _in_an_array(self._told(arrival, asked_for, key), asked_for)
+        told = self._in_its_form(asked_for, self._told(arrival, asked_for, key))
         self._remember(arrival, asked_for, key, told)
         return told.reply
 
@@ -108,11 +108,18 @@ class Service:
         )
         return self._generation.reply(turn)
 
-    def _form(self, asked_for: Route, asked: Asked) -> Form | None:
-        if not asked.stream and asked_for.verb is not Verb.STREAM:
+    def _form(self, asked_for: Route, asked: Asked | None) -> Form | None:
+        if asked_for.verb is not Verb.STREAM and not (asked and asked.stream):
             return None
-        usual = Form.NDJSON if asked.flat else Form.ARRAY
+        usual = Form.NDJSON if asked and asked.flat else Form.ARRAY
         return self.settings.streams or (Form.SSE if asked_for.alt == "sse" else usual)
+
+    def _in_its_form(self, asked_for: Route, told: Told) -> Told:
+        """A refusal where an array was asked for is an array of one, as Google's are."""
+        reply = told.reply
+        if reply.writes or not reply.body.startswith(b"{") or self._form(asked_for, told.asked) is not Form.ARRAY:
+            return told
+        return replace(told, reply=replace(reply, body=b"[" + reply.body + b"]"))
 
     def _refused_at_the_gate(self, asked_for: Route, key: _Key) -> Refusal | None:
         if asked_for.verb is Verb.UNKNOWN or (asked_for.verb is Verb.FLAT and self.settings.strict):
@@ -154,14 +161,6 @@ class Service:
             response_id=told.response_id,
         )
         self.journal.add(received, generates=asked_for.verb in _GENERATING)
-
-
-def _in_an_array(told: Told, asked_for: Route) -> Told:
-    """A refusal where an array was asked for is one of one item, as Google's are."""
-    reply = told.reply
-    if asked_for.verb is not Verb.STREAM or asked_for.alt == "sse" or reply.writes or not reply.body.startswith(b"{"):
-        return told
-    return replace(told, reply=replace(reply, body=b"[" + reply.body + b"]"))
 
 
 def _key(headers: Mapping[str, str], asked_for: Route) -> _Key:

@@ -221,8 +221,7 @@ def _bad_body(reply: Reply, problem: Answer | Unreadable | None) -> Verdict:
 
 def _after_output(verdict: Verdict) -> Verdict:
     """Judge an error that came behind tokens: they may be charged, so that asking again must come to an end."""
-    billed = Billed.MAYBE if verdict.billed is Billed.NO else verdict.billed
-    return replace(verdict, billed=billed, counted=verdict.counted or verdict.kind is Kind.THROTTLED)
+    return replace(verdict, billed=Billed.MAYBE, counted=verdict.counted or verdict.kind is Kind.THROTTLED)
 
 
 def _judge_error(failure: _Failure) -> Verdict:

@@ -138,7 +138,8 @@ def test_a_refusal_of_an_array_is_an_array_of_one() -> None:
     (refused,) = orjson.loads(service.reply(arrival(target=STREAM)).body)
 
     assert refused["error"]["code"] == 503
-    assert told(service.reply(arrival(target=STREAM + "?alt=sse")))["error"]["code"] == 503
+    for asked in (arrival(target=STREAM + "?alt=sse"), arrival(flat() | STREAMED, target=STREAM), arrival()):
+        assert told(service.reply(asked))["error"]["code"] == 503
 
 
 def test_strict_is_google_and_nothing_else() -> None:
