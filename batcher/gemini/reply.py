@@ -61,7 +61,7 @@ def read(body: bytes, *, streamed: bool = False) -> Answer:
         data = orjson.loads(body)
     except orjson.JSONDecodeError as problem:
         return _read_stream(_chunks_in(body, problem, streamed=streamed))
-    if type(data) is list and data and all(type(item) is dict for item in data):
+    if type(data) is list and (data or streamed) and all(type(item) is dict for item in data):
         if streamed or len(data) > 1:
             return _read_stream(Chunks(data))
         data = data[0]
@@ -72,21 +72,24 @@ def read(body: bytes, *, streamed: bool = False) -> Answer:
 
 def _read_stream(chunks: Chunks) -> Answer:
     answer = _answer(fold(chunks.whole))
-    flaw = chunks.flaw or _missing(answer)
+    flaw = chunks.flaw or (_missing(answer) if chunks.whole else "nothing came")
     if flaw is None or answer.error is not None:  # an error has said why there is no more
         return answer
     raise Cut(f"the stream ended too early: {flaw}", answer)
 
 
 def _chunks_in(body: bytes, problem: ValueError, *, streamed: bool) -> Chunks:
-    chunks = chunks_of(body)
+    chunks = chunks_of(body) if body.strip() else Chunks([])
     if chunks is None or not (streamed or chunks.whole):
         raise Unreadable(f"not JSON: {problem}") from None
     return chunks
 
 
 def _missing(answer: Answer) -> str | None:
-    """Say what a whole stream would have had; each of its candidates has come to an end, or the prompt is blocked."""
+    """Say what a whole stream would have had: an end of each of its candidates, or a reason not to answer.
+
+    Of a candidate that has not begun nothing shows: an endpoint may give fewer than were asked for, streamed or not.
+    """
     if (answer.block_reason or "").upper() not in UNSAID:
         return None
     unended = (each.index for each in answer.candidates if (each.finish_reason or "").upper() in UNSAID)
