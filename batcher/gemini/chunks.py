@@ -45,7 +45,7 @@ def chunks_of(body: bytes) -> Chunks | None:
     body = body.lstrip(_BLANKS)
     if body[:1] in (b"{", b"["):
         return _lines(body) or _objects(body)
-    return _events(body) if _FIELD.match(body) else None
+    return (_plain_events(body) or _events(body)) if _FIELD.match(body) else None
 
 
 def _lines(body: bytes) -> Chunks | None:
@@ -82,6 +82,20 @@ def _past_blanks(text: str, at: int) -> int:
     between = _BETWEEN.match(text, at)
     assert between is not None  # it matches nothing, too
     return between.end()
+
+
+def _plain_events(body: bytes) -> Chunks | None:
+    """Read events of one line each and nothing between them, as nearly all streams are; None when there is more to it.
+
+    They are the items of one array: what ends an event cannot stand inside of JSON, so this finds what `_events` finds,
+    in a third of the time.
+    """
+    end = b"\r\n\r\n" if b"\r\n\r\n" in body else b"\n\n"
+    try:
+        values = orjson.loads(b"[%b]" % body[5:].replace(end + b"data:", b",")) if body.startswith(b"data:") else []
+    except orjson.JSONDecodeError:
+        return None
+    return Chunks(values) if values and all(type(value) is dict for value in values) else None
 
 
 def _events(body: bytes) -> Chunks:

@@ -37,27 +37,34 @@ def fold(chunks: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
             if error is not None:
                 message["error"] = error
         for key, value in chunk.items():
-            _add(message, candidates, snake(key), value)
+            if key == "candidates":
+                _add_candidates(candidates, value)
+            elif value is None:
+                continue
+            elif (name := snake(key)) in _LAST_STANDS:
+                message[name] = value
+            elif type(value) is dict:
+                _add(message, name, value)
     if candidates:
         message["candidates"] = [candidate.folded() for candidate in candidates.values()]
     return message
 
 
-def _add(message: dict[str, Any], candidates: dict[int, _Candidate], name: str, value: Any) -> None:
-    if name == "candidates":
-        for position, item in enumerate(value if type(value) is list else ()):
-            if type(item) is dict:
-                number = count(item.get("index"))
-                index = position if number is None else number
-                if index not in candidates:
-                    candidates[index] = _Candidate(index)
-                candidates[index].add(item)
-    elif name == "usage_metadata" and type(value) is dict:
+def _add_candidates(candidates: dict[int, _Candidate], items: Any) -> None:
+    for position, item in enumerate(items if type(items) is list else ()):
+        if type(item) is dict:
+            number = count(item.get("index"))
+            index = position if number is None else number
+            if index not in candidates:
+                candidates[index] = _Candidate(index)
+            candidates[index].add(item)
+
+
+def _add(message: dict[str, Any], name: str, value: dict[str, Any]) -> None:
+    if name == "usage_metadata":
         message[name] = _counted(message.get(name), value)
-    elif name == "prompt_feedback" and type(value) is dict:
+    elif name == "prompt_feedback":
         message[name] = _said(value) | message.get(name, {})  # it comes with the first chunk
-    elif name in _LAST_STANDS and value is not None:
-        message[name] = value
 
 
 def _counted(before: dict[str, Any] | None, after: dict[str, Any]) -> dict[str, Any]:
@@ -90,13 +97,14 @@ class _Candidate:
 
     def add(self, item: Mapping[str, Any]) -> None:
         """Take what one chunk says of it."""
-        for name, value in _said(item).items():
-            if name == "content":
-                self._add_content(value if type(value) is dict else {})
-            elif name in self._fields and name in _MERGED:
-                self._fields[name] = _MERGED[name](self._fields[name], value)
-            elif name != "index":
-                self._fields[name] = value
+        for key, value in item.items():
+            if key == "content":
+                if type(value) is dict:
+                    self._add_content(value)
+            elif key != "index" and value is not None:
+                name = snake(key)
+                merged = _MERGED.get(name) if name in self._fields else None
+                self._fields[name] = merged(self._fields[name], value) if merged else value
 
     def _add_content(self, content: Mapping[str, Any]) -> None:
         role, parts = content.get("role"), content.get("parts")

@@ -27,12 +27,23 @@ def test_what_is_written_is_read(chunks: list[dict[str, Any]], form: str) -> Non
     assert chunks_of(body) == (Chunks(chunks) if body else None)
 
 
+@given(some_chunks, st.sampled_from([b"\n", b"\r\n", b"\r"]), st.integers(0, 30))
+def test_a_comment_before_all_changes_nothing(chunks: list[dict[str, Any]], end: bytes, lost: int) -> None:
+    """Plain events are read in one go, and with a comment they are no longer plain: both ways find the same."""
+    body = sse(chunks, end=end)
+    body = body[: len(body) - lost]
+    found = chunks_of(body)
+
+    assert found is None or chunks_of(b": hello\n\n" + body) == found
+
+
 SAME = {
     "LF": b'data: {"a": 1}\n\ndata: {"a": 1}\n\n',
     "CRLF": b'data: {"a": 1}\r\n\r\ndata: {"a": 1}\r\n\r\n',
     "CR": b'data: {"a": 1}\r\rdata: {"a": 1}\r\r',
     "no space": b'data:{"a":1}\n\ndata:{"a":1}\n\n',
     "no blank line at the end": b'data: {"a": 1}\n\ndata: {"a": 1}',
+    "LF and CRLF": b'data: {"a": 1}\n\ndata: {"a": 1}\r\n\r\n',
     "no blank line between": b'data: {"a": 1}\ndata: {"a": 1}\n\n',
     "one event over lines": b'data: {"a":\ndata:  1}\n\ndata: {"a": 1}\n\n',
     "comments and names": b': hello\n\nevent: m\nid: 7\nretry: 3\ndata: {"a": 1}\n\n: still\ndata: {"a": 1}\n\n',
@@ -74,6 +85,8 @@ def test_the_ways_to_write_the_same_two_chunks(body: bytes) -> None:
         (b'data: {"a": 1}\n\ndata: {"b', [A], "an event after chunk 1 is not whole"),
         (b'data: {"b\n\ndata: {"a": 1}\n\n', [A], "an event after chunk 0 is not whole"),
         (b'data: {"a": 1}\n\ndata: [1]\n\n', [A], "an event after chunk 1 is not whole"),
+        (b"data: 7\n\n", [], "an event after chunk 0 is not whole"),
+        (b'data: {"a": 1}\n\ndata: 7\n\n', [A], "an event after chunk 1 is not whole"),
         (b"data: hello\n\n", [], "an event after chunk 0 is not whole"),
         (b"data", None, None),
         (b": only comments\n", [], None),
