@@ -7,11 +7,13 @@ without affinity, measures unpinned and says so.
 from __future__ import annotations
 
 import os
+import ssl
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ import orjson
 CLIENT_CORE, SERVER_CORE = 0, 1
 PINNED = hasattr(os, "sched_setaffinity") and {CLIENT_CORE, SERVER_CORE} <= os.sched_getaffinity(0)
 ROOT = Path(__file__).parents[2]
+KEY = "key.pem"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +44,33 @@ class Weighed:
     stdout: bytes
 
 
-def weigh(arguments: Sequence[str], *, log: Path) -> Weighed:
-    """Run `python -m ARGUMENTS` on the client's core to its end; its stderr goes to `log`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Whom the measured programs ask.
+
+    Attributes:
+        certificate: what it shows of itself over TLS, nobody's signature but its own on it; None over plain HTTP.
+    """
+
+    base_url: str
+    certificate: Path | None = None
+
+    def read(self, path: str, data: bytes | None = None) -> bytes:
+        """What it says of itself."""
+        tls = None if self.certificate is None else ssl.create_default_context(cafile=self.certificate)
+        with urllib.request.urlopen(f"{self.base_url}{path}", data=data, timeout=10, context=tls) as reply:
+            found: bytes = reply.read()
+        return found
+
+
+def weigh(arguments: Sequence[str], *, log: Path, trust: Path | None = None) -> Weighed:
+    """Run `python -m ARGUMENTS` on the client's core to its end; its stderr goes to `log`.
+
+    Args:
+        trust: the certificate that it takes for good, in the way OpenSSL itself offers: `SSL_CERT_FILE`.
+    """
     started = time.perf_counter()
-    child = begin(arguments, log=log)
+    child = begin(arguments, log=log, trust=trust)
     assert child.stdout is not None
     with child.stdout:
         stdout = child.stdout.read()
@@ -59,40 +85,60 @@ def weigh(arguments: Sequence[str], *, log: Path) -> Weighed:
     )
 
 
-def begin(arguments: Sequence[str], *, log: Path) -> subprocess.Popen[bytes]:
+def begin(arguments: Sequence[str], *, log: Path, trust: Path | None = None) -> subprocess.Popen[bytes]:
     """Start `python -m ARGUMENTS` on the client's core; whoever starts it waits for it."""
+    environment = {**os.environ, "GEMINI_API_KEY": "bench", "PYTHONHASHSEED": "0"}
+    if trust is not None:
+        environment["SSL_CERT_FILE"] = str(trust)
     with log.open("ab") as errors, _on(CLIENT_CORE):
         return subprocess.Popen(
-            [sys.executable, "-m", *arguments], stdout=subprocess.PIPE, stderr=errors, env=_environment(), cwd=ROOT
+            [sys.executable, "-m", *arguments], stdout=subprocess.PIPE, stderr=errors, env=environment, cwd=ROOT
         )
 
 
 @contextmanager
-def serving(**options: float) -> Iterator[str]:
-    """The fake endpoint on the server's core; gives its base URL."""
+def serving(*, tls: bool = False, **options: float) -> Iterator[Endpoint]:
+    """The fake endpoint on the server's core, over TLS with a certificate made for it and thrown away with it."""
+    with tempfile.TemporaryDirectory() as folder:
+        certificate = certified(Path(folder)) if tls else None
+        yield from _serving(certificate, options)
+
+
+def certified(folder: Path) -> Path:
+    """Make a certificate for 127.0.0.1 that nobody has signed but itself; its key is beside it."""
+    key, certificate = folder / KEY, folder / "certificate.pem"
+    made = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=bench"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "keyUsage=critical,digitalSignature,keyCertSign"]
+    subprocess.run([*made.split(), *names, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    return certificate
+
+
+def _serving(certificate: Path | None, options: Mapping[str, float]) -> Iterator[Endpoint]:
     flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    if certificate is not None:
+        flags += ["--certificate", str(certificate), "--certificate-key", str(certificate.with_name(KEY))]
     with _on(SERVER_CORE):
         child = subprocess.Popen(
             [sys.executable, "-m", "tests.bench.fast_server", *flags], stdout=subprocess.PIPE, cwd=ROOT
         )
     try:
         assert child.stdout is not None
-        yield f"http://127.0.0.1:{int(child.stdout.readline())}"
+        scheme = "http" if certificate is None else "https"
+        yield Endpoint(base_url=f"{scheme}://127.0.0.1:{int(child.stdout.readline())}", certificate=certificate)
     finally:
         child.terminate()
         child.communicate()
 
 
-def seen(base_url: str) -> dict[str, int]:
+def seen(endpoint: Endpoint) -> dict[str, int]:
     """What the fake endpoint has counted since the last `forget`."""
-    with urllib.request.urlopen(f"{base_url}/stats", timeout=10) as reply:
-        counts: dict[str, int] = orjson.loads(reply.read())
+    counts: dict[str, int] = orjson.loads(endpoint.read("/stats"))
     return counts
 
 
-def forget(base_url: str) -> None:
+def forget(endpoint: Endpoint) -> None:
     """Make the fake endpoint count from zero."""
-    urllib.request.urlopen(f"{base_url}/reset", data=b"", timeout=10).close()
+    endpoint.read("/reset", data=b"")
 
 
 @contextmanager
@@ -107,7 +153,3 @@ def _on(core: int) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "GEMINI_API_KEY": "bench", "PYTHONHASHSEED": "0"}

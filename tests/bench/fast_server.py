@@ -1,9 +1,9 @@
 """How fast could a Gemini endpoint possibly answer? A raw HTTP/1.1 server that is never the bottleneck.
 
 `python -m tests.bench.fast_server --port 8900 --latency-ms 100` answers every POST with one of a few thousand replies
-made beforehand (about 560 characters of text, full usage metadata), and `GET /stats` with what it has seen;
-`POST /reset` forgets. It checks no key and no body: what an endpoint does is the emulator's business; this one only has
-to be fast.
+made beforehand (about 560 characters of text, full usage metadata), `:streamGenerateContent` with the same as events,
+and `GET /stats` with what it has seen; `POST /reset` forgets. It speaks TLS when it is given a certificate. It checks
+no key and no body: what an endpoint does is the emulator's business; this one only has to be fast.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import ssl
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import cast
@@ -20,6 +21,7 @@ import uvloop
 
 REPLIES_MADE = 2_048
 ANSWER_CHARS = 560
+STREAM_CHUNKS = 6
 TEXT = """
     able about above across after again against almost along already always among answer around because become before
     begin behind between bottom bridge bring build carry catch change choose clear close common count course cover cross
@@ -42,7 +44,7 @@ OVERLOADED = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behaviour:
-    """How the server answers. `p*` are shares of all requests, from 0 to 1."""
+    """How the server answers. `p*` are shares of all requests, from 0 to 1; a stream's latency is that of its end."""
 
     latency_s: float = 0.0
     p429: float = 0.0
@@ -79,13 +81,15 @@ class Server:
         self.stats = Stats()
         chance = random.Random(seed)
         self._chance = chance.random
-        self._replies = [http(200, answer(chance)) for _ in range(REPLIES_MADE)]
-        self._throttled = http(429, THROTTLED)
-        self._overloaded = http(503, OVERLOADED)
+        answers = [answer(chance) for _ in range(REPLIES_MADE)]
+        self._replies = [(http(200, each),) for each in answers]
+        self._streams = [streamed(each) for each in answers]
+        self._throttled = (http(429, THROTTLED),)
+        self._overloaded = (http(503, OVERLOADED),)
         self._no_drop = 1 - behaviour.pdrop
 
-    def reply_to(self, body: bytes) -> bytes | None:
-        """One whole HTTP reply, or None for a connection that is to be closed without a byte."""
+    def reply_to(self, body: bytes, *, as_stream: bool) -> tuple[bytes, ...]:
+        """The writes of one whole HTTP reply; none for a connection that is to be closed without a byte."""
         stats, behaviour, drawn = self.stats, self.behaviour, self._chance()
         stats.requests += 1
         identity = hash(body)
@@ -98,10 +102,10 @@ class Server:
             return self._overloaded
         if drawn >= self._no_drop:
             stats.dropped += 1
-            return None
+            return ()
         stats.answered += 1
         stats.bodies_answered.add(identity)
-        return self._replies[int(drawn * 1e9) % REPLIES_MADE]
+        return (self._streams if as_stream else self._replies)[int(drawn * 1e9) % REPLIES_MADE]
 
     def connection(self) -> Connection:
         """A protocol for one new connection."""
@@ -143,23 +147,29 @@ class Connection(asyncio.Protocol):
 
     def _take(self, line: bytes, body: bytes) -> None:
         stats = self._server.stats
-        if b":generateContent" not in line:
+        as_stream = b":streamGenerateContent" in line
+        if not as_stream and b":generateContent" not in line:
             self._transport.write(self._own(line))
             return
-        reply = self._server.reply_to(body)
+        reply = self._server.reply_to(body, as_stream=as_stream)
         stats.in_flight += 1
         stats.in_flight_max = max(stats.in_flight_max, stats.in_flight)
-        if self._latency_s:
-            self._loop.call_later(self._latency_s, self._answer, reply)
+        every_s = self._latency_s / max(1, len(reply))
+        if every_s:
+            self._loop.call_later(every_s, self._answer, reply, every_s)
         else:
-            self._answer(reply)
+            self._answer(reply, 0.0)
 
-    def _answer(self, reply: bytes | None) -> None:
+    def _answer(self, reply: tuple[bytes, ...], every_s: float) -> None:
+        """Write the first of these, and later the others: each in a packet of its own, as a stream's come."""
+        if reply and not self._transport.is_closing():
+            self._transport.write(reply[0])
+        if len(reply) > 1:
+            self._loop.call_later(every_s, self._answer, reply[1:], every_s)
+            return
         self._server.stats.in_flight -= 1
-        if reply is None:
+        if not reply:
             self._transport.abort()
-        elif not self._transport.is_closing():
-            self._transport.write(reply)
 
     def _own(self, line: bytes) -> bytes:
         if line.startswith(b"POST /reset "):
@@ -191,22 +201,40 @@ def answer(chance: random.Random) -> dict[str, object]:
     }
 
 
+def streamed(reply: Mapping[str, object]) -> tuple[bytes, ...]:
+    """The same reply as events, the usage on each as Google has it, the reason on the last: one write for each."""
+    (candidate,) = cast("list[dict[str, object]]", reply["candidates"])
+    text = cast("dict[str, list[dict[str, str]]]", candidate["content"])["parts"][0]["text"]
+    size = -(-len(text) // STREAM_CHUNKS)
+    writes = []
+    for at in range(0, len(text), size):
+        told: dict[str, object] = {"content": {"parts": [{"text": text[at : at + size]}], "role": "model"}, "index": 0}
+        if at + size >= len(text):
+            told["finishReason"] = candidate["finishReason"]
+        event = b"data: %b\r\n\r\n" % orjson.dumps({**reply, "candidates": [told]})
+        writes.append(b"%x\r\n%b\r\n" % (len(event), event))
+    head = (_HEAD % ("200 OK", "text/event-stream", "Transfer-Encoding: chunked")).encode()
+    return (head + writes[0], *writes[1:-1], writes[-1] + b"0\r\n\r\n")
+
+
+_HEAD = (
+    "HTTP/1.1 %s\r\nContent-Type: %s\r\nVary: Origin, X-Origin, Referer\r\nServer: scaffolding on HTTPServer2\r\n"
+    "X-Gemini-Service-Tier: standard\r\n%s\r\n\r\n"
+)
+
+
 def http(status: int, body: Mapping[str, object] | bytes) -> bytes:
     """A whole HTTP/1.1 reply, with the headers that Google sends on every one."""
     content = body if isinstance(body, bytes) else orjson.dumps(body)
     reason = {200: "OK", 404: "Not Found", 429: "Too Many Requests", 503: "Service Unavailable"}[status]
-    head = (
-        f"HTTP/1.1 {status} {reason}\r\nContent-Type: application/json; charset=UTF-8\r\n"
-        f"Vary: Origin, X-Origin, Referer\r\nServer: scaffolding on HTTPServer2\r\nX-Gemini-Service-Tier: standard\r\n"
-        f"Content-Length: {len(content)}\r\n\r\n"
-    )
+    head = _HEAD % (f"{status} {reason}", "application/json; charset=UTF-8", f"Content-Length: {len(content)}")
     return head.encode() + content
 
 
-async def serve(server: Server, port: int) -> None:
+async def serve(server: Server, port: int, tls: ssl.SSLContext | None = None) -> None:
     """Serve on loopback until told to stop; print the port once it listens (0 takes a free one)."""
     listening = await asyncio.get_running_loop().create_server(
-        server.connection, "127.0.0.1", port, backlog=4096, reuse_address=True
+        server.connection, "127.0.0.1", port, backlog=4096, reuse_address=True, ssl=tls
     )
     print(listening.sockets[0].getsockname()[1], flush=True)
     async with listening:
@@ -222,9 +250,15 @@ def main() -> None:
     parser.add_argument("--p503", type=float, default=0.0)
     parser.add_argument("--pdrop", type=float, default=0.0, help="share of connections closed without a byte")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--certificate", metavar="PEM", help="speak TLS")
+    parser.add_argument("--certificate-key", metavar="PEM")
     given = parser.parse_args()
     behaviour = Behaviour(latency_s=given.latency_ms / 1000, p429=given.p429, p503=given.p503, pdrop=given.pdrop)
-    uvloop.run(serve(Server(behaviour, seed=given.seed), given.port))
+    tls = None
+    if given.certificate is not None:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(given.certificate, given.certificate_key)
+    uvloop.run(serve(Server(behaviour, seed=given.seed), given.port, tls))
 
 
 if __name__ == "__main__":

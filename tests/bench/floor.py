@@ -17,11 +17,13 @@ import aiohttp
 import orjson
 
 Queue = asyncio.Queue[bytes]
+HEADERS = {"Content-Type": "application/json", "x-goog-api-key": "bench"}
 
 
 async def ask_all(prompts: Queue, *, url: str, concurrency: int) -> Counter[str]:
     """Send everything in the queue, and count the replies by HTTP status; `0` stands for no reply."""
     statuses: Counter[str] = Counter()
+    ask = ask_for_a_stream if ":streamGenerateContent" in url else ask_for_all_at_once
 
     async def work(session: aiohttp.ClientSession) -> None:
         while not prompts.empty():
@@ -35,11 +37,10 @@ async def ask_all(prompts: Queue, *, url: str, concurrency: int) -> Counter[str]
     return statuses
 
 
-async def ask(session: aiohttp.ClientSession, url: str, body: bytes) -> str:
+async def ask_for_all_at_once(session: aiohttp.ClientSession, url: str, body: bytes) -> str:
     """One request; its text and its counts are read, as any client would."""
-    headers = {"Content-Type": "application/json", "x-goog-api-key": "bench"}
     try:
-        async with session.post(url, data=body, headers=headers) as reply:
+        async with session.post(url, data=body, headers=HEADERS) as reply:
             read = orjson.loads(await reply.read())
             if reply.status == 200:
                 assert read["candidates"][0]["content"]["parts"][0]["text"]
@@ -49,14 +50,37 @@ async def ask(session: aiohttp.ClientSession, url: str, body: bytes) -> str:
         return "0"
 
 
-async def run(rows: bytes, *, base_url: str, model: str, concurrency: int) -> dict[str, object]:
+async def ask_for_a_stream(session: aiohttp.ClientSession, url: str, body: bytes) -> str:
+    """One request; its text is put together from the events, as any client would."""
+    try:
+        async with session.post(url, data=body, headers=HEADERS) as reply:
+            if reply.status != 200:
+                orjson.loads(await reply.read())
+                return str(reply.status)
+            text, event = "", {}
+            async for line in reply.content:
+                if line.startswith(b"data: "):
+                    event = orjson.loads(line[6:])
+                    text += event["candidates"][0]["content"]["parts"][0]["text"]
+            assert text
+            assert event["candidates"][0]["finishReason"]
+            assert event["usageMetadata"]["promptTokenCount"]
+            return "200"
+    except aiohttp.ClientError:
+        return "0"
+
+
+async def run(
+    rows: bytes, *, base_url: str, model: str, concurrency: int, as_stream: bool = False
+) -> dict[str, object]:
     """Ask for every row, and measure from the first request to the last reply."""
     prompts: Queue = asyncio.Queue()
     for line in rows.splitlines():
         prompts.put_nowait(line)
     count = prompts.qsize()
     wall_s, cpu_s = time.perf_counter(), time.process_time()
-    statuses = await ask_all(prompts, url=f"{base_url}/v1beta/models/{model}:generateContent", concurrency=concurrency)
+    verb = "streamGenerateContent?alt=sse" if as_stream else "generateContent"
+    statuses = await ask_all(prompts, url=f"{base_url}/v1beta/models/{model}:{verb}", concurrency=concurrency)
     wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
     return {
         "requests": count,
@@ -76,9 +100,16 @@ def main() -> None:
     parser.add_argument("--base-url", required=True)
     parser.add_argument("-m", "--model", default="gemini-2.5-flash")
     parser.add_argument("--concurrency", type=int, default=64)
+    parser.add_argument("--stream", action="store_true", help="ask for events and read them as they come")
     given = parser.parse_args()
-    rows = given.input.read_bytes()
-    figures = asyncio.run(run(rows, base_url=given.base_url, model=given.model, concurrency=given.concurrency))
+    asking = run(
+        given.input.read_bytes(),
+        base_url=given.base_url,
+        model=given.model,
+        concurrency=given.concurrency,
+        as_stream=given.stream,
+    )
+    figures = asyncio.run(asking)
     print(orjson.dumps(figures).decode())
 
 

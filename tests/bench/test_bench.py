@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from contextlib import asynccontextmanager
 
 import orjson
 import pytest
 
+from batcher.gemini.reply import read
 from tests.bench import floor
-from tests.bench.children import Weighed, seen, serving
-from tests.bench.fast_server import ANSWER_CHARS, Behaviour, Server
+from tests.bench.children import Endpoint, Weighed, forget, seen, serving
+from tests.bench.fast_server import ANSWER_CHARS, STREAM_CHUNKS, Behaviour, Server
 from tests.bench.planning import WAYS, measure
 from tests.bench.throughput import Bench, summary_of
 
@@ -64,6 +66,22 @@ async def test_an_answer_has_the_size_and_the_counts_it_should():
     )
 
 
+async def test_a_stream_says_what_the_reply_says_each_bit_in_a_write_of_its_own():
+    server = Server(Behaviour())
+    (whole,), stream = server._replies[0], server._streams[0]
+    frames = b"".join(stream).partition(b"\r\n\r\n")[2]
+    events = []
+    while (size := int(frames.partition(b"\r\n")[0], 16)) > 0:
+        frames = frames.partition(b"\r\n")[2]
+        events.append(frames[:size])
+        frames = frames[size + 2 :]
+
+    assert frames == b"0\r\n\r\n"
+    assert len(events) == len(stream) == STREAM_CHUNKS
+    assert read(b"".join(events), streamed=True) == read(whole.partition(b"\r\n\r\n")[2])
+
+
+@pytest.mark.parametrize("as_stream", [False, True])
 @pytest.mark.parametrize(
     ("behaviour", "statuses", "counted"),
     [
@@ -74,11 +92,11 @@ async def test_an_answer_has_the_size_and_the_counts_it_should():
         (Behaviour(latency_s=0.01), {"200": 40}, {"answered": 40, "in_flight_max": 8, "in_flight": 0}),
     ],
 )
-async def test_the_floor_asks_once_for_every_row_and_the_server_counts_it(behaviour, statuses, counted):
+async def test_the_floor_asks_once_for_every_row_and_the_server_counts_it(behaviour, statuses, counted, as_stream):
     rows = b"\n".join(orjson.dumps({"prompt": f"row {n}"}) for n in range(40))
 
     async with listening(behaviour) as (server, url):
-        figures = await floor.run(rows, base_url=url, model="m", concurrency=8)
+        figures = await floor.run(rows, base_url=url, model="m", concurrency=8, as_stream=as_stream)
         counts = orjson.loads(server.stats.seen())
 
     assert (figures["requests"], figures["statuses"]) == (40, statuses)
@@ -86,23 +104,39 @@ async def test_the_floor_asks_once_for_every_row_and_the_server_counts_it(behavi
     assert counts | counted == counts
 
 
-def test_a_measured_process_is_weighed_and_the_server_ends_with_its_block(tmp_path):
-    bench = Bench(tmp_path)
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_measured_process_is_weighed_and_the_server_ends_with_its_block(tls, tmp_path):
+    bench = Bench(tmp_path, as_stream=tls)
 
-    with serving(latency_ms=1) as base_url:
-        done, rows_per_s = bench.floor(bench.rows(30), base_url, 4)
-        assert seen(base_url)["distinct_answered"] == 30
+    with serving(tls=tls, latency_ms=1) as endpoint:
+        done, rows_per_s = bench.floor(bench.rows(30), endpoint, 4)
+        assert seen(endpoint)["distinct_answered"] == 30
+        forget(endpoint)
+        assert seen(endpoint)["requests"] == 0
 
     assert rows_per_s > 0
     assert done.cpu_s > 0
     assert done.rss_mb > 1
-    with pytest.raises(OSError, match="refused"):
-        seen(base_url)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", int(endpoint.base_url.rpartition(":")[2])))
+
+
+def test_batcher_takes_the_certificate_that_the_environment_names_and_no_other(tmp_path):
+    bench = Bench(tmp_path, as_stream=True)
+
+    with serving(tls=True) as endpoint:
+        _, rows_per_s = bench.ours(bench.rows(3), endpoint, 2)
+        with pytest.raises(AssertionError, match="exit 5"):
+            bench.ours(bench.rows(3), Endpoint(base_url=endpoint.base_url), 2)
+        assert seen(endpoint)["answered"] == 3
+
+    assert rows_per_s > 0
+    assert b"certificate" in (tmp_path / "summary-2.json").read_bytes()
 
 
 def test_what_fails_is_not_measured(tmp_path):
     with pytest.raises(AssertionError, match="exit 1"):
-        Bench(tmp_path).floor(tmp_path / "missing.jsonl", "http://127.0.0.1:1", 1)
+        Bench(tmp_path).floor(tmp_path / "missing.jsonl", Endpoint(base_url="http://127.0.0.1:1"), 1)
 
     assert b"FileNotFoundError" in (tmp_path / "floor.log").read_bytes()
 

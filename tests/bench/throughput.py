@@ -1,6 +1,7 @@
 """How much does batcher add to the plain loop? Ratios from interleaved pairs, ours : floor.
 
-    python -m tests.bench.throughput              both standard settings, 5 pairs each
+    python -m tests.bench.throughput              the standard settings, 5 pairs each: whole replies, streams, TLS
+    python -m tests.bench.throughput --only tls   of these, those over TLS
     python -m tests.bench.throughput --faults     the rate under 429, 503 and drops, over the error-free rate
     python -m tests.bench.throughput --memory     peak memory of 1,000,000 rows over that of 50,000
     python -m tests.bench.throughput --resume     start to first request of a run with 95 % of 1,000,000 rows done
@@ -12,6 +13,7 @@ run is kept in the working folder.
 from __future__ import annotations
 
 import argparse
+import itertools
 import shutil
 import signal
 import statistics
@@ -20,15 +22,16 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import orjson
 
-from tests.bench.children import PINNED, Weighed, begin, forget, seen, serving, weigh
+from tests.bench.children import PINNED, Endpoint, Weighed, begin, forget, seen, serving, weigh
 
-SETTINGS = ((0.0, 256), (100.0, 512))  # (latency in ms, concurrency)
+LOADS = ((0.0, 256), (100.0, 512))  # (latency in ms, concurrency)
+WAYS: Mapping[str, Mapping[str, bool]] = {"whole": {}, "streamed": {"as_stream": True}, "tls": {"tls": True}}
 FAULTS = {"p429": 0.05, "p503": 0.03, "pdrop": 0.01}
 MODEL = "gemini-2.5-flash"
 
@@ -48,14 +51,29 @@ class Measured:
     rss_mb: float
 
 
-Ask = Callable[[Path, str, int], tuple[Weighed, float]]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What both programs have to do. A stream's latency is that of its end."""
+
+    latency_ms: float
+    concurrency: int
+    as_stream: bool = False
+    tls: bool = False
+
+
+Ask = Callable[[Path, Endpoint, int], tuple[Weighed, float]]
 
 
 class Bench:
-    """A working folder with inputs, and the two programs to compare."""
+    """A working folder with inputs, and the two programs to compare.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        as_stream: whether they ask for events.
+    """
+
+    def __init__(self, folder: Path, *, as_stream: bool = False) -> None:
         self.folder = folder
+        self._as_stream = as_stream
         self._runs = 0
 
     def rows(self, count: int) -> Path:
@@ -66,27 +84,31 @@ class Bench:
                 out.writelines(_line(n) for n in range(count))
         return path
 
-    def floor(self, rows: Path, base_url: str, concurrency: int) -> tuple[Weighed, float]:
+    def floor(self, rows: Path, endpoint: Endpoint, concurrency: int) -> tuple[Weighed, float]:
         """The plain loop: its process, and its rows a second."""
-        arguments = ["-i", str(rows), "--base-url", base_url, "-m", MODEL, "--concurrency", str(concurrency)]
-        done = weigh(["tests.bench.floor", *arguments], log=self.folder / "floor.log")
+        arguments = ["-i", str(rows), "--base-url", endpoint.base_url, "-m", MODEL, "--concurrency", str(concurrency)]
+        arguments += ["--stream"] if self._as_stream else []
+        log = self.folder / "floor.log"
+        done = weigh(["tests.bench.floor", *arguments], log=log, trust=endpoint.certificate)
         return _good(done), float(orjson.loads(done.stdout)["rps"])
 
-    def ours(self, rows: Path, base_url: str, concurrency: int) -> tuple[Weighed, float]:
+    def ours(self, rows: Path, endpoint: Endpoint, concurrency: int) -> tuple[Weighed, float]:
         """Batcher, into a fresh run directory: its process, and its rows a second."""
         self._runs += 1
         out = self.folder / f"out-{self._runs}"
-        done = weigh(["batcher", *run_arguments(rows, base_url, concurrency, out)], log=self.folder / "ours.log")
+        arguments = run_arguments(rows, endpoint.base_url, concurrency, out)
+        arguments += ["--stream", "sse"] if self._as_stream else []
+        done = weigh(["batcher", *arguments], log=self.folder / "ours.log", trust=endpoint.certificate)
         (self.folder / f"summary-{self._runs}.json").write_bytes(done.stdout)
         shutil.rmtree(out)
         return _good(done), float(summary_of(done)["rows_per_s"])
 
-    def measure(self, ask: Ask, rows: int, base_url: str, concurrency: int) -> Measured:
+    def measure(self, ask: Ask, rows: int, endpoint: Endpoint, concurrency: int) -> Measured:
         """One run of one program, weighed against its own run of a single row."""
-        start, _ = ask(self.rows(1), base_url, concurrency)
-        forget(base_url)
-        done, rows_per_s = ask(self.rows(rows), base_url, concurrency)
-        assert seen(base_url)["distinct"] == rows, seen(base_url)
+        start, _ = ask(self.rows(1), endpoint, concurrency)
+        forget(endpoint)
+        done, rows_per_s = ask(self.rows(rows), endpoint, concurrency)
+        assert seen(endpoint)["distinct"] == rows, seen(endpoint)
         return Measured(
             rows_per_s=rows_per_s,
             cpu_us_per_row=(done.cpu_s - start.cpu_s) / rows * 1e6,
@@ -109,17 +131,17 @@ def summary_of(done: Weighed) -> dict[str, float]:
     return summary
 
 
-def compare(bench: Bench, *, rows: int, pairs: int, latency_ms: float, concurrency: int) -> dict[str, object]:
+def compare(folder: Path, setting: Setting, *, rows: int, pairs: int) -> dict[str, object]:
     """Interleaved pairs; every ratio is taken within its pair, and the median over the pairs is reported."""
+    bench = Bench(folder, as_stream=setting.as_stream)
     taken: list[tuple[Measured, Measured]] = []
-    with serving(latency_ms=latency_ms) as base_url:
+    with serving(tls=setting.tls, latency_ms=setting.latency_ms) as endpoint:
         for n in range(pairs):
             order = (bench.floor, bench.ours) if n % 2 == 0 else (bench.ours, bench.floor)
-            first, second = (bench.measure(ask, rows, base_url, concurrency) for ask in order)
+            first, second = (bench.measure(ask, rows, endpoint, setting.concurrency) for ask in order)
             taken.append((second, first) if n % 2 == 0 else (first, second))
     return {
-        "latency_ms": latency_ms,
-        "concurrency": concurrency,
+        **asdict(setting),
         "rows": rows,
         "rate_ratio": _spread([ours.rows_per_s / floor.rows_per_s for ours, floor in taken]),
         "cpu_ratio": _spread([ours.cpu_us_per_row / floor.cpu_us_per_row for ours, floor in taken]),
@@ -136,11 +158,11 @@ def faults(bench: Bench, *, rows: int, pairs: int, latency_ms: float, concurrenc
     """
     ratios = []
     for _ in range(pairs):
-        with serving(latency_ms=latency_ms) as base_url:
-            clean = bench.measure(bench.ours, rows, base_url, concurrency)
-        with serving(latency_ms=latency_ms, **FAULTS) as base_url:
-            faulty = bench.measure(bench.ours, rows, base_url, concurrency)
-            counts = seen(base_url)
+        with serving(latency_ms=latency_ms) as endpoint:
+            clean = bench.measure(bench.ours, rows, endpoint, concurrency)
+        with serving(latency_ms=latency_ms, **FAULTS) as endpoint:
+            faulty = bench.measure(bench.ours, rows, endpoint, concurrency)
+            counts = seen(endpoint)
         assert counts["distinct_answered"] == rows, counts
         ratios.append(faulty.rows_per_s / clean.rows_per_s)
     asked_again = counts["answered"] - counts["distinct_answered"]
@@ -157,9 +179,9 @@ def faults(bench: Bench, *, rows: int, pairs: int, latency_ms: float, concurrenc
 def memory(bench: Bench, *, rows: int, concurrency: int) -> dict[str, object]:
     """Peak memory of a long run over that of a short one."""
     short_rows = min(50_000, rows)
-    with serving() as base_url:
-        short, _ = bench.ours(bench.rows(short_rows), base_url, concurrency)
-        long, _ = bench.ours(bench.rows(rows), base_url, concurrency)
+    with serving() as endpoint:
+        short, _ = bench.ours(bench.rows(short_rows), endpoint, concurrency)
+        long, _ = bench.ours(bench.rows(rows), endpoint, concurrency)
     return {
         "rows": [short_rows, rows],
         "rss_mb": [round(short.rss_mb, 1), round(long.rss_mb, 1)],
@@ -170,29 +192,29 @@ def memory(bench: Bench, *, rows: int, concurrency: int) -> dict[str, object]:
 def resume(bench: Bench, *, rows: int, concurrency: int) -> dict[str, object]:
     """Stop a run when 95 % are answered, start it again: seconds from the start to the first request."""
     out = bench.folder / "out-resume"
-    with serving() as base_url:
-        arguments = run_arguments(bench.rows(rows), base_url, concurrency, out)
+    with serving() as endpoint:
+        arguments = run_arguments(bench.rows(rows), endpoint.base_url, concurrency, out)
         first = begin(["batcher", *arguments], log=bench.folder / "ours.log")
-        _wait_until(lambda: seen(base_url)["answered"] >= rows * 0.95, alive=first)
+        _wait_until(lambda: seen(endpoint)["answered"] >= rows * 0.95, alive=first)
         first.send_signal(signal.SIGTERM)
         first.communicate()
-        forget(base_url)
-        waited = _FirstRequest(base_url)
+        forget(endpoint)
+        waited = _FirstRequest(endpoint)
         done = weigh(["batcher", *arguments], log=bench.folder / "ours.log")
-        return {"rows": rows, "asked_again": seen(base_url)["requests"], "first_request_s": waited.s, "code": done.code}
+        return {"rows": rows, "asked_again": seen(endpoint)["requests"], "first_request_s": waited.s, "code": done.code}
 
 
 class _FirstRequest:
     """Watches the endpoint from now on; `s` is when it was first asked, None when it was not."""
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, endpoint: Endpoint) -> None:
         self.s: float | None = None
-        self._base_url, self._started = base_url, time.perf_counter()
+        self._endpoint, self._started = endpoint, time.perf_counter()
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
         while time.perf_counter() - self._started < 120:
-            if seen(self._base_url)["requests"]:
+            if seen(self._endpoint)["requests"]:
                 self.s = round(time.perf_counter() - self._started, 2)
                 return
             time.sleep(0.02)
@@ -233,10 +255,11 @@ def main() -> None:
         "--rows", type=int, help="20,000 unless set; 200,000 for --faults, 1,000,000 for --memory and --resume"
     )
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--latency-ms", type=float, help="with --concurrency, instead of the two standard settings")
+    parser.add_argument("--latency-ms", type=float, help="with --concurrency, instead of the two standard loads")
     parser.add_argument("--concurrency", type=int, default=256)
     parser.add_argument("--work", type=Path, help="keep inputs, logs and summaries here")
     which = parser.add_mutually_exclusive_group()
+    which.add_argument("--only", choices=WAYS, help="of the standard settings")
     which.add_argument("--faults", action="store_true")
     which.add_argument("--memory", action="store_true")
     which.add_argument("--resume", action="store_true")
@@ -244,11 +267,12 @@ def main() -> None:
     folder = given.work or Path(tempfile.mkdtemp(prefix="batcher-bench-"))
     folder.mkdir(parents=True, exist_ok=True)
     print(f"working in {folder}{'' if PINNED else '; not pinned to cores'}", file=sys.stderr)
-    for figures in _scenarios(Bench(folder), given):
+    for figures in _scenarios(folder, given):
         print(orjson.dumps(figures).decode(), flush=True)
 
 
-def _scenarios(bench: Bench, given: argparse.Namespace) -> Iterator[dict[str, object]]:
+def _scenarios(folder: Path, given: argparse.Namespace) -> Iterator[dict[str, object]]:
+    bench = Bench(folder)
     rows, concurrency = given.rows or 1_000_000, given.concurrency
     if given.memory:
         yield memory(bench, rows=rows, concurrency=concurrency)
@@ -257,10 +281,15 @@ def _scenarios(bench: Bench, given: argparse.Namespace) -> Iterator[dict[str, ob
         yield resume(bench, rows=rows, concurrency=concurrency)
         return
     rows = given.rows or (200_000 if given.faults else 20_000)
-    settings = SETTINGS if given.latency_ms is None else ((given.latency_ms, concurrency),)
-    measured = faults if given.faults else compare
-    for latency_ms, at_once in settings:
-        yield measured(bench, rows=rows, pairs=given.pairs, latency_ms=latency_ms, concurrency=at_once)
+    loads = LOADS if given.latency_ms is None else ((given.latency_ms, concurrency),)
+    if given.faults:
+        for latency_ms, at_once in loads:
+            yield faults(bench, rows=rows, pairs=given.pairs, latency_ms=latency_ms, concurrency=at_once)
+        return
+    ways = list(WAYS) if given.only is None else [given.only]
+    for way, (latency_ms, at_once) in itertools.product(ways, loads):
+        setting = Setting(latency_ms=latency_ms, concurrency=at_once, **WAYS[way])
+        yield compare(folder, setting, rows=rows, pairs=given.pairs)
 
 
 if __name__ == "__main__":
