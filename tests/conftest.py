@@ -1,8 +1,8 @@
-"""What holds for every test: examples are not timed, because a busy machine is not a defect."""
+"""What holds for every test: nothing hypothesis does is timed, because a busy machine is not a defect."""
 
 from __future__ import annotations
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("batcher", deadline=None)
+settings.register_profile("batcher", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("batcher")

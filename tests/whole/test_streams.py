@@ -168,7 +168,7 @@ def test_a_stream_that_always_breaks_fails_its_row_and_no_other(marked, tmp_path
 def test_how_it_is_asked_may_change_between_two_starts(rows, tmp_path):
     out = tmp_path / "out"
     with Emulator(emulator_settings()).in_thread() as emulator:
-        argv = run_argv(rows, out, emulator.url, "--dialect", "flat", "--max-failed", "100%")
+        argv = run_argv(rows, out, emulator.url, "--dialect", "flat", "--concurrency", "2")
         assert call(*argv, "--stream", "json", BATCHER_FAILPOINT="after-commit:3").returncode == KILLED
         assert call(*argv).returncode == Exit.DONE
         assert {each.verb for each in emulator.journal} == {"streamGenerateContent", "generateContent"}
