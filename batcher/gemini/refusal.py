@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from batcher.gemini.excerpts import one_line, safe_excerpt
 from batcher.gemini.reply import Cut, Unreadable
-from batcher.gemini.stream import UNSAID
+from batcher.gemini.stream import is_unsaid
 from batcher.gemini.throttle import judge_throttled
 from batcher.gemini.verdict import Verdict
 from batcher.gemini.waits import backoff_s, hint_s, hinted_s, parse_duration_s
@@ -177,7 +177,7 @@ class _Failure:
 
 def _judge_answer(answer: Answer) -> Verdict:
     if not answer.candidates:
-        return _EMPTY if _is_unsaid(answer.block_reason) else _blocked(str(answer.block_reason), "")
+        return _EMPTY if is_unsaid(answer.block_reason) else _blocked(str(answer.block_reason), "")
     first = answer.candidates[0]
     return OK if first.finish_reason == "STOP" else _judge_ending(answer, first)
 
@@ -191,19 +191,15 @@ def _judge_ending(answer: Answer, first: Candidate) -> Verdict:
         return _ENDED.get(reason, OK)
     if _has_content(first):
         return OK
-    if not _is_unsaid(answer.block_reason):
+    if not is_unsaid(answer.block_reason):
         return _blocked(str(answer.block_reason), first.finish_message or "")
-    if reason not in UNSAID:
+    if not is_unsaid(reason):
         return _blocked(reason, first.finish_message or "")
     return OK if any(_has_content(candidate) for candidate in answer.candidates) else _EMPTY
 
 
 def _has_content(candidate: Candidate) -> bool:
     return bool(candidate.text or candidate.parts)
-
-
-def _is_unsaid(reason: str | None) -> bool:
-    return (reason or "").upper() in UNSAID
 
 
 def _blocked(reason: str, message: str) -> Verdict:

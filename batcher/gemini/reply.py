@@ -14,7 +14,7 @@ from batcher.gemini.drafts import AnswerDraft, CandidateDraft, UsageDraft
 from batcher.gemini.errorshapes import error_of
 from batcher.gemini.excerpts import safe_excerpt
 from batcher.gemini.spelling import camel
-from batcher.gemini.stream import UNSAID, fold
+from batcher.gemini.stream import fold, is_unsaid
 from batcher.records import Answer, Candidate, Usage
 
 __all__ = ["Cut", "Unreadable", "read", "safe_excerpt"]
@@ -90,11 +90,8 @@ def _missing(answer: Answer) -> str | None:
 
     Of a candidate that has not begun nothing shows: an endpoint may give fewer than were asked for, streamed or not.
     """
-    if (answer.block_reason or "").upper() not in UNSAID:
-        return None
-    unended = (each.index for each in answer.candidates if (each.finish_reason or "").upper() in UNSAID)
-    index = next(unended, None)
-    return None if index is None else f"candidate {index} has no finish reason"
+    unended = [each.index for each in answer.candidates if is_unsaid(each.finish_reason)]
+    return f"candidate {unended[0]} has no finish reason" if unended and is_unsaid(answer.block_reason) else None
 
 
 def _fill(draft: Any, data: Mapping[str, Any], fields: _Fields) -> None:

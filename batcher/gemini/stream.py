@@ -15,8 +15,12 @@ from batcher.gemini.counts import count
 from batcher.gemini.errorshapes import error_of
 from batcher.gemini.spelling import snake
 
-UNSAID = frozenset({"", "FINISH_REASON_UNSPECIFIED", "BLOCK_REASON_UNSPECIFIED"})
-"""What stands for no reason, in upper case."""
+_UNSAID = frozenset({"", "FINISH_REASON_UNSPECIFIED", "BLOCK_REASON_UNSPECIFIED"})
+
+
+def is_unsaid(reason: str | None) -> bool:
+    """Whether a reason, to end or to block, is none: absent, empty or what stands for that."""
+    return (reason or "").upper() in _UNSAID
 
 
 def fold(chunks: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -165,7 +169,7 @@ def _with_text(part: dict[str, Any], kind: str, text: str) -> dict[str, Any]:
 
 
 def _finish(before: Any, after: Any) -> Any:
-    return before if type(after) is str and after.upper() in UNSAID else after
+    return before if type(after) is str and is_unsaid(after) else after
 
 
 def _ratings(before: Any, after: Any) -> Any:
