@@ -113,13 +113,13 @@ def _usage_name(reply: Told) -> str:
 def _so_far(usage: Told, number: int, count: int) -> Told:
     """The usage when so many of all chunks are out: the prompt and the thinking whole, the visible tokens in part."""
     candidates, total = _NAMES["candidates_token_count" in usage]
-    if candidates not in usage:
+    if candidates not in usage or number == count:
         return usage
     whole = usage[candidates]
     told = whole * number // count
     counted = {**usage, candidates: told, total: usage[total] - whole + told}
     if _DETAILS in usage:
-        counted[_DETAILS] = [{**usage[_DETAILS][0], "tokenCount": told}]
+        counted[_DETAILS] = [{**each, "tokenCount": each["tokenCount"] * number // count} for each in usage[_DETAILS]]
     return counted
 
 

@@ -23,8 +23,9 @@ def spliced(request: Mapping[str, Any], *, dialect: Dialect, model: str, stream:
 
     Args:
         request: canonical, but for bytes in place of base64 texts.
-        dialect, stream: see `request.encode`.
+        dialect: see `request.encode`.
         model: with or without `models/`.
+        stream: see `request.encode`.
 
     Returns:
         The body, and the 16 bytes of the hash.

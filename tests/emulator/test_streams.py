@@ -77,6 +77,21 @@ def test_usage_is_on_every_chunk_and_grows() -> None:
     assert told[-1]["candidatesTokensDetails"] == [{"modality": "TEXT", "tokenCount": 42}]
 
 
+def test_a_picture_comes_whole_and_is_counted_beside_the_words() -> None:
+    picture = Candidate(text=WHALE, picture=b"png", tokens=1300)
+    usage = Usage(prompt=5, candidates=1300, pictures=1290, by_modality={"TEXT": 5})
+    reply = spelt(Answer(candidates=(picture,), usage=usage, model=MODEL))
+    told = chunks(reply)
+    parts = [part for chunk in told for part in chunk["candidates"][0]["content"]["parts"]]
+
+    assert [part["inlineData"]["data"] for part in parts if "inlineData" in part] == ["cG5n"]
+    assert told[-1]["usageMetadata"] == reply["usageMetadata"]
+    for chunk in told:
+        details = {each["modality"]: each["tokenCount"] for each in chunk["usageMetadata"]["candidatesTokensDetails"]}
+        assert set(details) == {"TEXT", "IMAGE"}
+        assert sum(details.values()) <= chunk["usageMetadata"]["candidatesTokenCount"]
+
+
 def test_a_candidate_with_less_to_say_ends_earlier() -> None:
     told = chunks(LONG)
     ends = [[each["index"] for each in chunk["candidates"] if "finishReason" in each] for chunk in told]

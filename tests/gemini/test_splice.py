@@ -31,17 +31,19 @@ def with_base64(part: dict[str, Any]) -> dict[str, Any]:
     return {"inline_data": {**held, "data": base64.b64encode(held["data"]).decode()}}
 
 
+@pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("dialect", Dialect)
 @given(contents, settings, texts)
 def test_body_and_hash_are_those_of_the_request_with_its_base64(
-    dialect: Dialect, turns: list[dict[str, Any]], generation: dict[str, Any], system: str
+    dialect: Dialect, stream: bool, turns: list[dict[str, Any]], generation: dict[str, Any], system: str
 ) -> None:
     around = {"generation_config": generation, "system_instruction": {"parts": [{"text": system}]}}
     whole = {**around, "contents": [{**turn, "parts": [*map(with_base64, turn["parts"])]} for turn in turns]}
 
-    body, digest = spliced({**around, "contents": turns}, dialect=dialect, model="models/gemini-2.5-flash")
+    asked = {**around, "contents": turns}
+    body, digest = spliced(asked, dialect=dialect, model="models/gemini-2.5-flash", stream=stream)
 
-    assert body == encode(whole, dialect=dialect, model="gemini-2.5-flash")
+    assert body == encode(whole, dialect=dialect, model="gemini-2.5-flash", stream=stream)
     assert digest == request_hash(whole, "gemini-2.5-flash")
 
 

@@ -10,6 +10,7 @@ from batcher.emulator.server import Emulator
 from batcher.emulator.settings import Settings, Spelling
 from batcher.emulator.streams import Form
 from batcher.errors import Exit
+from tests.media import a_picture
 from tests.whole.runs import (
     MODEL,
     a_job,
@@ -87,6 +88,25 @@ def test_each_dialect_in_its_own_spelling_has_equal_answers_in_every_way(rows, t
         assert found[dialect, "lines"] == found[dialect, "whole"]
     for name in ("response", "status", "finish_reason", "input_tokens", "request_hash"):
         assert found["flat", "whole"][name] == found["google", "whole"][name]
+
+
+@pytest.mark.parametrize("dialect", ["google", "flat"])
+def test_pictures_go_in_and_come_out_of_streams_as_of_whole_replies(tmp_path, dialect):
+    (tmp_path / "red.png").write_bytes(a_picture(4, 3, kind="png", colour="red"))
+    rows = write_lines(tmp_path / "rows.jsonl", [{"id": "one", "prompt": "Turn it green.", "image": "red.png"}])
+    settings = {"generation.response_modalities": ["TEXT", "IMAGE"], "generation.candidate_count": 2}
+    found = {}
+    for way, (stream, form) in WAYS.items():
+        with Emulator(emulator_settings(streams=form)).in_thread() as emulator:
+            out = tmp_path / way
+            run(a_job(emulator.url, rows, endpoint__dialect=dialect, endpoint__stream=stream, **settings), out)
+            (asked,) = emulator.journal
+            assert any("inline_data" in part for part in asked.body["contents"][0]["parts"])
+            found[way] = data(out).select([*SAME, "response_images"]).to_pydict()
+
+    assert len(found["whole"]["response_images"][0]) == 2
+    for way, columns in found.items():
+        assert columns == found["whole"], way
 
 
 BROKEN_AT_FIRST = {
