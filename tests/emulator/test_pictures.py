@@ -46,8 +46,8 @@ def test_pictures_are_painted_when_asked_for(config: dict[str, Any], model: str,
 
 def test_a_picture_is_a_part_and_its_tokens_are_told() -> None:
     found = answered(responseModalities=["TEXT", "IMAGE"], candidateCount=2)
-    told = orjson.loads(replies.google(found, response_id="r"))
-    flat = orjson.loads(replies.flat(found, created_s=1))
+    told = replies.google(found, response_id="r")
+    flat = replies.flat(found, created_s=1)
 
     for candidate, other in zip(told["candidates"], flat["candidates"], strict=True):
         text, picture = candidate["content"]["parts"]
