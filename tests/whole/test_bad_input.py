@@ -12,8 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batcher.emulator.server import Emulator
-from batcher.emulator.settings import Settings
 from batcher.errors import Exit
 from batcher.store.rundir import Lock
 from tests.whole.console import KEY, MODEL, batcher_against, rows_of
@@ -24,19 +22,9 @@ ROW = ("id", "status", "error_kind", "error_message")
 ASKED = ("a", "ok", None, None)
 
 
-@pytest.fixture(scope="module")
-def endpoint():
-    with Emulator(Settings(seed=7, keys=(KEY,), models=(MODEL,))).in_thread() as emulator:
-        yield emulator
-
-
 @pytest.fixture(autouse=True)
-def here(monkeypatch, tmp_path, endpoint):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("GOOGLE_API_KEY", raising=False)
-    monkeypatch.setenv("GEMINI_API_KEY", KEY)
-    monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", endpoint.url)
-    return tmp_path
+def here(home):
+    return home
 
 
 @pytest.fixture

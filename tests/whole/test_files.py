@@ -10,8 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batcher.emulator.server import Emulator
-from batcher.emulator.settings import Settings
 from batcher.errors import Exit, PlanChanged
 from tests.whole.console import KEY, MODEL, batcher_against
 from tests.whole.runs import Watched, a_job, call, column, data, run, run_argv, sums, write_lines
@@ -19,18 +17,6 @@ from tests.whole.runs import Watched, a_job, call, column, data, run, run_argv, 
 SAMPLES = Path(__file__).parents[1] / "rows" / "data"
 ROWS = 6
 SAMPLES_A_ROW = 64  # so many make blocks of 4 rows
-
-
-@pytest.fixture(scope="module")
-def shared():
-    with Emulator(Settings(seed=7)).in_thread() as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def emulator(shared):
-    shared.reset()
-    return shared
 
 
 def as_csv(folder):

@@ -10,8 +10,6 @@ from decimal import Decimal
 
 import pytest
 
-from batcher.emulator.server import Emulator
-from batcher.emulator.settings import Settings
 from batcher.errors import Exit
 from tests.whole.console import KEY, MODEL, batcher_against
 
@@ -19,20 +17,10 @@ INPUT = ("-i", "p.jsonl", "-m", MODEL, "-o", "out/a")
 ROWS = b"".join(b'{"id": "q%d", "prompt": "What is %d + 2?"}\n' % (n, n) for n in range(30))
 
 
-@pytest.fixture(scope="module")
-def endpoint():
-    with Emulator(Settings(seed=7, keys=(KEY,), models=(MODEL,))).in_thread() as emulator:
-        yield emulator
-
-
 @pytest.fixture(autouse=True)
-def here(monkeypatch, tmp_path, endpoint):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("GOOGLE_API_KEY", raising=False)
-    monkeypatch.setenv("GEMINI_API_KEY", KEY)
-    monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", endpoint.url)
-    (tmp_path / "p.jsonl").write_bytes(ROWS)
-    return tmp_path
+def here(home):
+    (home / "p.jsonl").write_bytes(ROWS)
+    return home
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ import os
 import pyarrow.compute as pc
 import pytest
 
-from batcher.emulator.server import Emulator
-from batcher.emulator.settings import Settings
 from batcher.errors import Exit, PlanChanged, StorageError
 from batcher.records import Status
 from batcher.store.failpoints import NAMES
@@ -31,18 +29,6 @@ CONCURRENCY = 8
 AT_A_RETRY = {"reopened", "success-removed"}
 UNARMED = {"part-half-written"}  # needs a part of more than one row group; below
 POINTS = [name for name in NAMES if name not in AT_A_RETRY | UNARMED]
-
-
-@pytest.fixture(scope="module")
-def shared():
-    with Emulator(Settings(seed=7)).in_thread() as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def emulator(shared):
-    shared.reset()
-    return shared
 
 
 @pytest.fixture

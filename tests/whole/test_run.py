@@ -50,12 +50,6 @@ def shared():
         yield emulator
 
 
-@pytest.fixture
-def emulator(shared):
-    shared.reset()
-    return shared
-
-
 @pytest.fixture(scope="module")
 def mixed(shared, tmp_path_factory):
     """One finished run in which rows end in every way."""

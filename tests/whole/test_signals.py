@@ -32,12 +32,6 @@ def shared():
 
 
 @pytest.fixture
-def emulator(shared):
-    shared.reset()
-    return shared
-
-
-@pytest.fixture
 def rows(tmp_path):
     return write_lines(tmp_path / "rows.jsonl", sums(ROWS))
 
