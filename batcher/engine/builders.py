@@ -10,6 +10,7 @@ from batcher.job.spec import Job
 from batcher.prompts.build import Builder
 from batcher.prompts.media import NAMES, MediaSource
 from batcher.rows.index import Index
+from batcher.rows.packaged import is_packaged, packaged_folder
 from batcher.rows.readers import STDIN
 
 
@@ -18,6 +19,7 @@ def builder_of(job: Job, index: Index) -> Builder:
 
     Raises:
         JobError: the job does not fit the input.
+        InputError: its media are in a package that is not installed.
     """
     where = index.files[0].name if index.files else "the input"
     return Builder(job, index.shape, index.found, where=where, source=_media_source(job, index))
@@ -30,6 +32,7 @@ def media_names(job: Job) -> tuple[str, ...]:
 
 def _media_source(job: Job, index: Index) -> MediaSource:
     folders = {Path.cwd() if file.name == STDIN else file.source.parent for file in index.files}
-    root = Path(job.input.media_root) if job.input.media_root else None
+    named = job.input.media_root
+    root = None if named is None else packaged_folder(named) if is_packaged(named) else Path(named)
     texts = (column.source for column in index.columns if not column.is_json and column.type == pa.large_string())
     return MediaSource(texts=frozenset(texts), root=root or (folders.pop() if len(folders) == 1 else None))

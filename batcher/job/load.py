@@ -296,8 +296,8 @@ def _input(draft: Draft, at: int, file: str) -> str:
 
 
 def _folder(draft: Draft, path: tuple[str, ...], folder: str | None) -> str | None:
-    if folder is None:
-        return None
+    if folder is None or folder.startswith("pypi:"):
+        return folder
     where = draft.path_of(path, folder)
     if not where.is_dir():
         draft.complain(path, f"{where}: no such folder")

@@ -66,8 +66,9 @@ class Input(_Section):
     max_row_bytes: Annotated[int, Field(gt=0)] = 20_000_000
     """A longer row fails by itself; it is never held in memory whole."""
     media_root: str | None = None
-    """Folder of the media that rows name by path, relative to the job file; nothing outside of it is read. The folder
-    of the input files unless set."""
+    """Folder of the media that rows name by path, relative to the job file; nothing outside of it is read.
+    `pypi:PACKAGE==VERSION/path/in/package` is a folder of an installed package. The folder of the input files unless
+    set."""
     strict: bool = False
     """Refuse the whole input, before anything is sent, when one row cannot be read or asks for what cannot be sent."""
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import difflib
 import glob
 import hashlib
-import importlib.metadata
-import re
 import stat as modes
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,6 +15,7 @@ from batcher.errors import InputError
 from batcher.job.spec import Input, InputFormat
 from batcher.rows.containers import Layout, is_array, json_kind, layout_of
 from batcher.rows.folders import data_files, natural
+from batcher.rows.packaged import is_packaged, packaged_file
 from batcher.rows.spool import PACKED, Told, packed_as, quietly, spooled, unpacked
 from batcher.rows.tables import check_table
 
@@ -31,7 +30,6 @@ _FORMATS = {
     ".parquet": InputFormat.PARQUET,
     ".pq": InputFormat.PARQUET,
 }
-_PYPI = re.compile(r"pypi:(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^/]+)/(?P<path>.+)")
 FORMAT_FLAGS = "--format jsonl, csv, tsv, text, json or parquet says how it is written"
 
 
@@ -103,8 +101,8 @@ def sources_of(named: str) -> Sequence[Path | None]:
     """
     if named == STDIN:
         return [None]
-    if named.startswith("pypi:"):
-        return [_packaged(named)]
+    if is_packaged(named):
+        return [packaged_file(named)]
     path = Path(named)
     if path.is_dir():
         return data_files(path, name_of(path), is_known=_is_known, known=list(_FORMATS))
@@ -116,26 +114,6 @@ def sources_of(named: str) -> Sequence[Path | None]:
     raise _missing(path)
 
 
-def _packaged(named: str) -> Path:
-    match = _PYPI.fullmatch(named)
-    if match is None:
-        raise InputError(f"input.files: found {named!r}, wanted pypi:PACKAGE==VERSION/path/in/package")
-    name, version, inside = match["name"], match["version"], match["path"]
-    install = f"python -m pip install {name}=={version}"
-    try:
-        package = importlib.metadata.distribution(name)
-    except importlib.metadata.PackageNotFoundError:
-        raise InputError(f"{named}: the package {name} is not installed", hint=install) from None
-    if package.version != version:
-        raise InputError(f"{named}: {name} {package.version} is installed, wanted {version}", hint=install)
-    path = Path(str(package.locate_file(inside)))
-    # Only what the package brought: a path with `..` could name any file of the machine.
-    contents = [str(file) for file in package.files or ()]
-    if not path.is_file() or inside not in contents:
-        raise InputError(f"{named}: no {inside} in {name} {version}{_meant(inside, contents)}")
-    return path
-
-
 def _missing(path: Path) -> InputError:
     entries = path.parent.glob("*") if path.parent.is_dir() else ()
     # By their names alone: what the folders have in common would make everything look alike.
@@ -143,11 +121,6 @@ def _missing(path: Path) -> InputError:
     close = difflib.get_close_matches(path.name, names, n=1)
     meant = f"; did you mean {name_of(path.parent / close[0])}?" if close else ""
     return InputError(f"{name_of(path)}: no such file{meant}")
-
-
-def _meant(wanted: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(wanted, known, n=1)
-    return f"; did you mean {name_of(Path(close[0]))}?" if close else ""
 
 
 def name_of(path: Path) -> str:

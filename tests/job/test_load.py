@@ -199,6 +199,12 @@ def test_the_folder_of_media_is_found_beside_the_job_file(here):
     assert load(path).job.input.media_root == str(here / "jobs/a/img")
 
 
+def test_the_folder_of_media_may_be_that_of_a_package(here):
+    path = write(MINIMAL.replace("[input]", '[input]\nmedia_root = "pypi:scikit-image==0.26.0/skimage/data"'))
+
+    assert load(path).job.input.media_root == "pypi:scikit-image==0.26.0/skimage/data"
+
+
 def test_a_key_file_is_found_beside_the_job_file(here):
     assert load(write(MINIMAL + '[endpoint]\nkey_file = ".key"\n')).job.endpoint.key_file == str(here / "jobs/a/.key")
 
