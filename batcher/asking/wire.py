@@ -111,7 +111,6 @@ class Wire:
         """
         address = self._addresses.get(url) or await self._address(url)
         protocol = await self._connected(flight, address.request)
-        protocol.set_response_params(read_until_eof=True)
         assert protocol.transport is not None  # nothing was awaited since it was alive
         head = b"%b%d\r\n\r\n" % (address.head or self._head(address), len(body))
         if len(body) <= _JOINED_BYTES:
@@ -183,7 +182,11 @@ def _of_environment(url: URL) -> _Environment:
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Tells an exchange when a connection is opened for it."""
+    """Tells an exchange when a connection is opened for it, and gives the connection its parser.
+
+    One for all its replies, as aiohttp's server has one for all requests of a connection: making one for each reply, as
+    its client does, costs 4 µs.
+    """
 
     def __init__(self, flights: Mapping[asyncio.Task[Any], Flight], **options: Any) -> None:
         super().__init__(**options)
@@ -191,6 +194,7 @@ class _Connector(aiohttp.TCPConnector):
 
     async def _create_connection(self, *args: Any, **options: Any) -> ResponseHandler:
         handler = await super()._create_connection(*args, **options)
+        handler.set_response_params(read_until_eof=True)
         flight = self._flights.get(asyncio.current_task())  # type: ignore[arg-type]  # None is simply not in it
         if flight is not None:
             flight.is_fresh = True
