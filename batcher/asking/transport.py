@@ -128,11 +128,11 @@ class Door:
             del self._flights[task]
             flight.close()
         return Reply(
-            status=message.code,
-            headers=message.headers,
-            body=scrub_bytes(body, self._secret),
-            first_byte_ms=(flight.head_at - started) * 1000,
-            latency_ms=(clock() - started) * 1000,
+            message.code,
+            message.headers,
+            scrub_bytes(body, self._secret),
+            (flight.head_at - started) * 1000,
+            (clock() - started) * 1000,
         )
 
     async def _sweep(self) -> None:

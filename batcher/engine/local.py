@@ -23,6 +23,7 @@ from batcher.engine.brake import Brake
 from batcher.engine.closing import close_run, open_totals
 from batcher.engine.fresh import Fresh
 from batcher.engine.halt import Halt
+from batcher.engine.packing import packer_of
 from batcher.engine.plan import Plan, described, make_plan, read_plan, state_of
 from batcher.engine.process import of_a_run
 from batcher.engine.progress import Summary
@@ -186,7 +187,7 @@ async def _ask_all(
     before = await open_totals(rows, journal)
     loop = asyncio.get_running_loop()
     teller = None if options.listener is None else Teller(plan, rows, journal, options.listener)
-    fresh = teller or Fresh(keep_body=plan.terms.raw)
+    fresh = teller or Fresh(packer=packer_of(plan, rows))
     tally = Tally(before, plan.terms, fresh)
     halt = Halt()
     limits = plan.job.limits

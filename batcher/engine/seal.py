@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from batcher.engine.fresh import Fresh
+from batcher.engine.packing import TASKS_A_STEP
 from batcher.engine.plan import Plan
 from batcher.errors import StorageError
 from batcher.money.totals import Totals
@@ -18,7 +19,7 @@ from batcher.records import Attempt, Outcome
 from batcher.store.bills import Read, read_attempt, totals_of
 from batcher.store.blockfile import BlockFile
 from batcher.store.blocks import State, clear_block, forget_asked, put_block, read_answers
-from batcher.store.columns import data_columns, ledger_columns
+from batcher.store.columns import beside, data_columns, ledger_columns
 from batcher.store.disk import remove
 from batcher.store.failpoints import FailPoints
 from batcher.store.journal import Journal
@@ -27,7 +28,6 @@ from batcher.store.parts import PartBuilder, Stamp, read_footer
 
 PICTURES_A_STEP = 8  # answers of some MB each
 STEP_BYTES = 16 << 20  # of the user's columns, which a row brings once and a task has once: pictures times samples
-TASKS_A_STEP = 128  # one step is a few ms of work on the loop; 8,192 rows at once stalled it for 153 ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class Sealer:
         self._journal = journal
         self._failpoints = failpoints
         self._fresh = fresh or Fresh(most_bytes=0)
-        self._step = PICTURES_A_STEP if plan.terms.images else TASKS_A_STEP
+        self._tasks = PICTURES_A_STEP if plan.terms.images else TASKS_A_STEP
 
     async def seal(self, block: Sealable) -> Totals:
         """Seal one block and return its totals, earlier generations included.
@@ -104,14 +104,11 @@ class Sealer:
         return totals
 
     async def _fill(self, builder: PartBuilder, block: Sealable, file: BlockFile) -> Totals:
-        kept = None if block.asked is None else KeptRows(self._part(block), block.asked, self._step)
+        kept = None if block.asked is None else KeptRows(self._part(block), block.asked, self._tasks)
         totals = Totals()
         first = block.first_task
-        for planned in _steps(file, self._plan.terms.samples, self._step):
-            ended = await self._ended(first, planned)
-            columns = partial(self._columns, block, first, planned, ended, kept)
-            # Pictures are MB of base64 to be decoded: in a thread, or no request would be served meanwhile.
-            data, ledger, step = await asyncio.to_thread(columns) if self._plan.terms.images else columns()
+        for planned in self._pieces(first, file):
+            data, ledger, step = await self._step_of(block, first, planned, kept)
             first += planned.num_rows
             totals += step
             builder.add(data, ledger)
@@ -120,6 +117,28 @@ class Sealer:
             else:
                 await asyncio.sleep(0)
         return totals if kept is None or block.before is None else kept.replaced(block.before, totals)
+
+    def _pieces(self, first: int, file: BlockFile) -> Iterator[pa.RecordBatch]:
+        """The block's rows, one a task, in pieces whose answers are kept in the same way."""
+        for planned in _steps(file, self._plan.terms.samples, self._tasks):
+            start = 0
+            while left := planned.num_rows - start:
+                count = self._fresh.apart(first, left)
+                yield planned.slice(start, count)
+                start += count
+                first += count
+
+    async def _step_of(
+        self, block: Sealable, first: int, planned: pa.RecordBatch, kept: KeptRows | None
+    ) -> tuple[pa.RecordBatch, pa.RecordBatch, Totals]:
+        terms = self._plan.terms
+        packed = self._fresh.packed(first, planned.num_rows)
+        if packed is not None:
+            return beside(planned, packed.answers, self._plan.schema, terms), packed.ledger, packed.totals
+        ended = await self._ended(first, planned)
+        columns = partial(self._columns, block, first, planned, ended, kept)
+        # Pictures are MB of base64 to be decoded: in a thread, or no request would be served meanwhile.
+        return await asyncio.to_thread(columns) if terms.images else columns()
 
     async def _ended(self, first: int, planned: pa.RecordBatch) -> dict[int, tuple[Outcome, list[Read]]]:
         """The outcomes of a step with their attempts, in task order: from memory if it has all, else the journal."""

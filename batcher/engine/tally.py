@@ -9,6 +9,7 @@ from batcher.asking.ask import Turn
 from batcher.engine.fresh import Fresh
 from batcher.engine.latency import bucket_of, no_latencies
 from batcher.gemini.refusal import OK, status_of
+from batcher.money.cost import usd
 from batcher.money.totals import Tokens, Totals
 from batcher.records import Answer, Billed, Kind, Outcome, Status
 from batcher.store.bills import Read, Terms, priced_attempt
@@ -47,7 +48,7 @@ class Tally:
         self._unpriced = 0
         self.unpriced_models: set[str] = set()
         self._input = self._output = self._cached = self._thinking = 0
-        self._cost = self._wasted = Decimal(0)
+        self._cost_fusd = self._wasted_fusd = 0
 
     def turn(self, turn: Turn) -> None:
         """One request was judged."""
@@ -70,14 +71,14 @@ class Tally:
         priced = read.priced
         if priced is None:
             return
-        if priced.cost_usd is None:
+        if priced.cost_fusd is None:
             self._unpriced += 1
             if len(self.unpriced_models) < _MOST_NAMED:
                 self.unpriced_models.add(read.attempt.model)
         else:
-            self._cost += priced.cost_usd
+            self._cost_fusd += priced.cost_fusd
             if wasted:
-                self._wasted += priced.cost_usd
+                self._wasted_fusd += priced.cost_fusd
         tokens = read.buckets
         self._input += tokens.billed_input
         self._output += tokens.billed_output
@@ -117,7 +118,7 @@ class Tally:
     @property
     def cost_usd(self) -> Decimal:
         """Of this session."""
-        return self._cost
+        return usd(self._cost_fusd)
 
     @property
     def answered(self) -> int:
@@ -131,8 +132,8 @@ class Tally:
             attempts=self.sent,
             throttled=self._throttled,
             tokens=Tokens(input=self._input, output=self._output, cached=self._cached, thinking=self._thinking),
-            cost_usd=self._cost,
-            wasted_usd=self._wasted,
+            cost_usd=usd(self._cost_fusd),
+            wasted_usd=usd(self._wasted_fusd),
             unpriced=self._unpriced,
             maybe_billed=self._maybe,
         )

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from batcher.engine.fresh import Fresh
 from batcher.engine.outcomes import COLUMNS, TaskOutcome, outcome_of_bill, outcome_of_row
+from batcher.engine.packing import packer_of
 from batcher.engine.plan import Plan
 from batcher.engine.work import Chunk, Work, WorkList
 from batcher.errors import StorageError
@@ -76,7 +77,7 @@ class Teller(Fresh):
     """
 
     def __init__(self, plan: Plan, rows: Mapping[int, BlockRow], journal: Journal, listener: Listener) -> None:
-        super().__init__(keep_body=plan.terms.raw)
+        super().__init__(packer=packer_of(plan, rows))
         self._plan = plan
         self._blocks = [(block, row) for block in plan.index.blocks if (row := rows.get(block.no)) is not None]
         self._journal = journal

@@ -68,19 +68,24 @@ class Priced(NamedTuple):
     """One reply, priced.
 
     Attributes:
-        cost_usd: exact, 15 decimals; None when the price or the tokens are not known. Without searches and cache
+        cost_fusd: whole femtodollars; None when the price or the tokens are not known. Without searches and cache
             storage.
-        price_id: the rates used; None with `cost_usd`.
+        price_id: the rates used; None with `cost_fusd`.
         service_tier: the tier it was priced by, lower-case.
         tier_source: who named that tier.
         buckets: the billed tokens; None when the reply gave no counts.
     """
 
-    cost_usd: Decimal | None
+    cost_fusd: int | None
     price_id: str | None
     service_tier: str
     tier_source: TierSource
     buckets: Buckets | None
+
+    @property
+    def cost_usd(self) -> Decimal | None:
+        """The cost in US dollars: exact, with 15 decimals."""
+        return None if self.cost_fusd is None else usd(self.cost_fusd)
 
 
 def usd(femtodollars: int) -> Decimal:
@@ -88,22 +93,31 @@ def usd(femtodollars: int) -> Decimal:
     return _EXACT.scaleb(Decimal(femtodollars), -FEMTO_DIGITS)
 
 
+def fusd(dollars: Decimal) -> int:
+    """Dollars as whole femtodollars; with more than 15 decimals it is an error, never a rounding."""
+    return int(_EXACT.to_integral_exact(_EXACT.scaleb(dollars, FEMTO_DIGITS)))
+
+
 def cost_usd(tokens: Buckets, rates: Rates) -> Decimal:
     """The cost of these tokens at these rates, in US dollars: exact, with 15 decimals."""
+    return usd(cost_fusd(tokens, rates))
+
+
+def cost_fusd(tokens: Buckets, rates: Rates) -> int:
+    """The cost of these tokens at these rates, in whole femtodollars."""
+    # Once a reply: one look at each bucket, and the rare half is skipped as a whole.
+    fresh, cached, visible, thinking, *rare = tokens
     femtodollars = (
-        tokens.fresh_input * rates.fresh_input_fusd
-        + tokens.cached_input * rates.cached_input_fusd
-        + (tokens.visible_output + tokens.thinking) * rates.output_fusd
+        fresh * rates.fresh_input_fusd + cached * rates.cached_input_fusd + (visible + thinking) * rates.output_fusd
     )
-    # Once a reply: the rare half is skipped as a whole.
-    if tokens.audio_fresh_input or tokens.audio_cached_input or tokens.image_output or tokens.video_output:
+    if any(rare):
         femtodollars += (
             tokens.audio_fresh_input * rates.audio_fresh_input_fusd
             + tokens.audio_cached_input * rates.audio_cached_input_fusd
             + tokens.image_output * rates.image_output_fusd
             + tokens.video_output * rates.video_output_fusd
         )
-    return usd(femtodollars)
+    return femtodollars
 
 
 def upper_bound_usd(rates: Rates, input_bound: int, output_bound: int) -> Decimal:
@@ -148,21 +162,15 @@ def price(  # noqa: PLR0913  what a reply and its request say about the price, e
     """
     tier, source = served_tier(header_tier, usage.service_tier if usage is not None else None, asked_tier)
     if usage is None or _says_nothing(usage):
-        return Priced(cost_usd=None, price_id=None, service_tier=tier, tier_source=source, buckets=None)
+        return Priced(None, None, tier, source, None)
     tokens = buckets(usage)
     billed_input = tokens.billed_input
     rates = card_lookup(model_version, tier, at_us, billed_input) if model_version else None
     if rates is None and not (model_version and _moves(model)):
         rates = card_lookup(model, tier, at_us, billed_input)
     if rates is None:
-        return Priced(cost_usd=None, price_id=None, service_tier=tier, tier_source=source, buckets=tokens)
-    return Priced(
-        cost_usd=cost_usd(tokens, rates),
-        price_id=rates.price_id,
-        service_tier=tier,
-        tier_source=source,
-        buckets=tokens,
-    )
+        return Priced(None, None, tier, source, tokens)
+    return Priced(cost_fusd(tokens, rates), rates.price_id, tier, source, tokens)
 
 
 def served_tier(header: str | None, in_usage: str | None, asked: str | None) -> tuple[str, TierSource]:

@@ -85,9 +85,7 @@ def buckets(usage: Usage) -> Buckets:
         # Some endpoints count thoughts as candidates; the total gives them away.
         thinking = min(thinking, candidates)
         candidates -= thinking
-    plain = Buckets(
-        fresh_input=prompt - cached + tool, cached_input=cached, visible_output=candidates, thinking=thinking
-    )
+    plain = Buckets(prompt - cached + tool, cached, candidates, thinking)  # by place: half the cost
     if (
         _AUDIO in usage.prompt_tokens_details
         or _AUDIO in usage.cache_tokens_details

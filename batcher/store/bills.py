@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from batcher.gemini.reply import Cut, Unreadable, read
-from batcher.money.cost import Priced, price, upper_bound_usd
+from batcher.money.cost import Priced, fusd, price, upper_bound_usd, usd
 from batcher.money.prices import RateCard
 from batcher.money.totals import Tokens, Totals
 from batcher.money.usage import Buckets
@@ -18,7 +18,6 @@ _NO_ANSWER = Answer()
 NO_USAGE = Usage()
 _NO_BUCKETS = Buckets()
 _USABLE = frozenset({Status.OK, Status.TRUNCATED})
-_ZERO = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +72,8 @@ def read_attempt(attempt: Attempt, terms: Terms) -> Read:
 
 def priced_attempt(attempt: Attempt, answer: Answer, terms: Terms) -> Read:
     """Make out the bill of an attempt whose body has been read."""
-    usage = answer.usage or NO_USAGE
     if attempt.billed is not Billed.YES:
-        return Read(attempt, answer, usage, _NO_BUCKETS, None)
+        return Read(attempt, answer, answer.usage or NO_USAGE, _NO_BUCKETS, None)
     priced = price(
         terms.rates.rates,
         usage=answer.usage,
@@ -85,7 +83,7 @@ def priced_attempt(attempt: Attempt, answer: Answer, terms: Terms) -> Read:
         asked_tier=terms.tier,
         at_us=attempt.started_at,
     )
-    return Read(attempt, answer, usage, priced.buckets or _NO_BUCKETS, priced)
+    return Read(attempt, answer, answer.usage or NO_USAGE, priced.buckets or _NO_BUCKETS, priced)
 
 
 def totals_of(outcomes: Sequence[Outcome], asked: Sequence[Sequence[Read]]) -> Totals:
@@ -94,9 +92,7 @@ def totals_of(outcomes: Sequence[Outcome], asked: Sequence[Sequence[Read]]) -> T
     for outcome in outcomes:
         statuses[outcome.status] = statuses.get(outcome.status, 0) + 1
     reads = [read for task in asked for read in task]
-    wasted = _ZERO
-    for outcome, task in zip(outcomes, asked, strict=False):
-        wasted += _wasted(outcome, task)
+    priced = [read.priced for read in reads if read.priced]
     return Totals(
         by_status=statuses,
         attempts=len(reads),
@@ -107,9 +103,9 @@ def totals_of(outcomes: Sequence[Outcome], asked: Sequence[Sequence[Read]]) -> T
             cached=sum(read.buckets.cached_input + read.buckets.audio_cached_input for read in reads),
             thinking=sum(read.buckets.thinking for read in reads),
         ),
-        cost_usd=sum((read.priced.cost_usd or _ZERO for read in reads if read.priced), _ZERO),
-        wasted_usd=wasted,
-        unpriced=sum(1 for read in reads if read.priced and read.priced.cost_usd is None),
+        cost_usd=usd(sum([each.cost_fusd or 0 for each in priced])),
+        wasted_usd=usd(sum([_wasted_fusd(outcome, task) for outcome, task in zip(outcomes, asked, strict=False)])),
+        unpriced=sum(1 for each in priced if each.cost_fusd is None),
         maybe_billed=sum(1 for read in reads if read.attempt.billed is Billed.MAYBE),
     )
 
@@ -120,13 +116,18 @@ class RowBill(NamedTuple):
     answer: Answer
     input_tokens: int
     output_tokens: int
-    cost_usd: Decimal | None
-    wasted_usd: Decimal | None
+    cost_fusd: int | None
+    wasted_fusd: int | None
     service_tier: str | None
     started_at: int
     latency_ms: float | None
     first_byte_ms: float | None
     raw: bytes | None
+
+    @property
+    def cost_usd(self) -> Decimal | None:
+        """Over all attempts; None where a price is unknown."""
+        return None if self.cost_fusd is None else usd(self.cost_fusd)
 
 
 def row_bill(outcome: Outcome, reads: Sequence[Read], before: Earlier | None) -> RowBill:
@@ -135,11 +136,12 @@ def row_bill(outcome: Outcome, reads: Sequence[Read], before: Earlier | None) ->
         return _plain_row(outcome, reads[0])
     answered = next((read for read in reads if read.attempt.n == outcome.answered), None)
     last = answered or (reads[-1] if reads else None)
-    cost = _sum([read.priced.cost_usd for read in reads if read.priced])
-    wasted = None if cost is None else _wasted(outcome, reads)
+    cost = _sum([read.priced.cost_fusd for read in reads if read.priced])
+    wasted = None if cost is None else _wasted_fusd(outcome, reads)
     if before is not None:
-        cost = None if cost is None or before.cost_usd is None else cost + before.cost_usd
-        wasted = None if wasted is None or before.cost_usd is None else wasted + before.cost_usd
+        already = None if before.cost_usd is None else fusd(before.cost_usd)
+        cost = None if cost is None or already is None else cost + already
+        wasted = None if wasted is None or already is None else wasted + already
     return RowBill(
         answered.answer if answered else _NO_ANSWER,
         sum(read.buckets.billed_input for read in reads) + (before.input_tokens if before else 0),
@@ -157,13 +159,13 @@ def row_bill(outcome: Outcome, reads: Sequence[Read], before: Earlier | None) ->
 def _plain_row(outcome: Outcome, read: Read) -> RowBill:
     """Nearly every row: asked once and answered."""
     attempt, priced = read.attempt, read.priced
-    cost = priced.cost_usd if priced else _ZERO
+    cost = priced.cost_fusd if priced else 0
     return RowBill(
         read.answer,
         read.buckets.billed_input,
         read.buckets.billed_output,
         cost,
-        (_ZERO if outcome.status in _USABLE else cost) if cost is not None else None,
+        (0 if outcome.status in _USABLE else cost) if cost is not None else None,
         priced.service_tier if priced else None,
         outcome.started_at,
         attempt.latency_ms,
@@ -172,11 +174,11 @@ def _plain_row(outcome: Outcome, read: Read) -> RowBill:
     )
 
 
-def cost_of(read: Read) -> Decimal | None:
-    """US dollars of one attempt: 0 when it was not billed, None when nobody knows."""
+def cost_fusd_of(read: Read) -> int | None:
+    """Femtodollars of one attempt: 0 when it was not billed, None when nobody knows."""
     if read.priced:
-        return read.priced.cost_usd
-    return _ZERO if read.attempt.billed is Billed.NO else None
+        return read.priced.cost_fusd
+    return 0 if read.attempt.billed is Billed.NO else None
 
 
 def reserve_usd(read: Read, terms: Terms) -> Decimal | None:
@@ -189,16 +191,13 @@ def reserve_usd(read: Read, terms: Terms) -> Decimal | None:
     return None if rates is None else upper_bound_usd(rates, attempt.reserve_input, attempt.reserve_output)
 
 
-def _wasted(outcome: Outcome, reads: Sequence[Read]) -> Decimal:
+def _wasted_fusd(outcome: Outcome, reads: Sequence[Read]) -> int:
     kept = outcome.answered if outcome.status in _USABLE else 0
-    return sum(
-        (read.priced.cost_usd or _ZERO for read in reads if read.priced and read.attempt.n != kept),
-        _ZERO,
-    )
+    return sum([read.priced.cost_fusd or 0 for read in reads if read.priced and read.attempt.n != kept])
 
 
-def _sum(costs: list[Decimal | None]) -> Decimal | None:
-    total = _ZERO
+def _sum(costs: list[int | None]) -> int | None:
+    total = 0
     for cost in costs:
         if cost is None:
             return None  # one unknown price makes the row's cost unknown: null, never too little

@@ -7,14 +7,24 @@ from typing import Any
 
 import pyarrow as pa
 
+from batcher.money.cost import Priced
 from batcher.records import Answer, Attempt, Candidate, Outcome, Status
 from batcher.store import schemas
-from batcher.store.bills import Earlier, Read, RowBill, Terms, cost_of, reserve_usd, row_bill
-from batcher.store.nested import candidates, constant, labels_column, prompt_feedback, usage_arrays, usage_metadata
+from batcher.store.bills import Earlier, Read, RowBill, Terms, cost_fusd_of, reserve_usd, row_bill
+from batcher.store.nested import (
+    candidates,
+    constant,
+    labels_column,
+    money,
+    prompt_feedback,
+    usage_arrays,
+    usage_metadata,
+)
 from batcher.store.parsed import parsed, schema_valid
 from batcher.store.pictures import images_column, pictures_apart
 
 _NO_CANDIDATE = Candidate(index=0)
+_UNPRICED: Any = (None,) * len(Priced._fields)  # of an attempt that was not billed for sure
 
 
 def data_columns(  # noqa: PLR0913, PLR0917  the parts of one slice
@@ -35,7 +45,55 @@ def data_columns(  # noqa: PLR0913, PLR0917  the parts of one slice
         schema: the run's frozen schema of `data/`.
         terms: what is the same for every row.
     """
-    count = len(outcomes)
+    return beside(planned, answer_columns(outcomes, asked, earlier, schema, terms), schema, terms)
+
+
+def beside(planned: pa.RecordBatch, answers: pa.RecordBatch, schema: pa.Schema, terms: Terms) -> pa.RecordBatch:
+    """The plan of some tasks and, beside it, what `answer_columns` made of their answers: a slice of `data/`."""
+    count = planned.num_rows
+    columns: dict[str, Any] = {
+        "ordinal": planned.column("ordinal"),
+        "id": planned.column("id").cast(pa.string()),
+        "prompt": planned.column("prompt") if terms.store_prompt else pa.nulls(count, pa.large_string()),
+        "model": planned.column("model").cast(pa.string()),
+        "request_hash": planned.column("request_hash"),
+        "labels": labels_column(terms.labels, count),
+    }
+    columns.update(zip(answers.schema.names, answers.columns, strict=True))
+    user = planned.column("user")
+    columns.update((field.name, user.field(number)) for number, field in enumerate(planned.schema.field("user").type))
+    return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+
+
+def slice_columns(  # noqa: PLR0913, PLR0917  as `data_columns` and `ledger_columns`
+    outcomes: Sequence[Outcome],
+    asked: Sequence[Sequence[Read]],
+    earlier: Mapping[int, Earlier],
+    block: int,
+    schema: pa.Schema,
+    terms: Terms,
+) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    """What `answer_columns` and `ledger_columns` make, for less where every task was answered at its first request."""
+    is_plain = all(len(reads) == 1 for reads in asked) and all(outcome.answered for outcome in outcomes)
+    usage = usage_arrays([reads[0].usage for reads in asked]) if is_plain and asked else None
+    return (
+        answer_columns(outcomes, asked, earlier, schema, terms, usage),
+        ledger_columns(asked, block, terms, usage),
+    )
+
+
+def answer_columns(  # noqa: PLR0913, PLR0917  as `data_columns`
+    outcomes: Sequence[Outcome],
+    asked: Sequence[Sequence[Read]],
+    earlier: Mapping[int, Earlier],
+    schema: pa.Schema,
+    terms: Terms,
+    usage: Sequence[pa.Array] | None = None,
+) -> pa.RecordBatch:
+    """The columns of `data/` that outcomes and attempts decide.
+
+    As of `data_columns`; `usage`: what `usage_arrays` made of the answers for the ledger, where that has the same rows.
+    """
     rows = [row_bill(outcome, reads, earlier.get(outcome.task)) for outcome, reads in zip(outcomes, asked, strict=True)]
     row = RowBill._make(zip(*rows, strict=True) if rows else [()] * len(RowBill._fields))
     ended = Outcome._make(zip(*outcomes, strict=True) if rows else [()] * len(Outcome._fields))
@@ -46,26 +104,22 @@ def data_columns(  # noqa: PLR0913, PLR0917  the parts of one slice
     statuses: Sequence[Status] = ended.status  # type: ignore[assignment]  # a column of them
     columns: dict[str, Any] = {
         "task": pa.array(ended.task, pa.int64()),
-        "ordinal": planned.column("ordinal"),
         "sample": pa.array([task % terms.samples for task in ended.task], pa.int16()),  # type: ignore[attr-defined]
-        "id": planned.column("id").cast(pa.string()),
-        "prompt": planned.column("prompt") if terms.store_prompt else pa.nulls(count, pa.large_string()),
         "status": pa.array(statuses, pa.string()),
         "response": pa.array([first.text for first in firsts], pa.large_string()),
         "candidates": candidates([answer.candidates for answer in answers]),
         "prompt_feedback": prompt_feedback(answers),
-        "usage_metadata": usage_metadata([answer.usage for answer in answers]),
+        "usage_metadata": usage_metadata([answer.usage for answer in answers], usage),
         "input_tokens": pa.array(row.input_tokens, pa.int64()),
         "output_tokens": pa.array(row.output_tokens, pa.int64()),
-        "cost_usd": pa.array(row.cost_usd, schemas.MONEY),
-        "wasted_usd": pa.array(row.wasted_usd, schemas.MONEY),
+        "cost_usd": money(row.cost_fusd),  # type: ignore[arg-type]  # a column of them, and so below
+        "wasted_usd": money(row.wasted_fusd),  # type: ignore[arg-type]
         "finish_reason": pa.array(
             [first.finish_reason or answer.block_reason for first, answer in zip(firsts, answers, strict=True)],
             pa.string(),
         ),
         "error_kind": pa.array(ended.error_kind, pa.string()),
         "error_message": pa.array(ended.error_message, pa.string()),
-        "model": planned.column("model").cast(pa.string()),
         "model_version": pa.array([answer.model_version for answer in answers], pa.string()),
         "response_id": pa.array([answer.response_id for answer in answers], pa.string()),
         "service_tier": pa.array(row.service_tier, pa.string()),
@@ -75,8 +129,6 @@ def data_columns(  # noqa: PLR0913, PLR0917  the parts of one slice
         "latency_ms": pa.array(row.latency_ms, pa.float64()),
         "first_byte_ms": pa.array(row.first_byte_ms, pa.float64()),
         "finished_at": pa.array(ended.finished_at, pa.int64()).cast(schemas.STAMP),
-        "request_hash": planned.column("request_hash"),
-        "labels": labels_column(terms.labels, count),
     }
     if schema.get_field_index("parsed") >= 0:
         columns["parsed"] = parsed(statuses, [first.text for first in firsts])
@@ -85,17 +137,22 @@ def data_columns(  # noqa: PLR0913, PLR0917  the parts of one slice
         columns["raw"] = pa.array(row.raw, pa.large_binary())
     if terms.images:
         columns[schemas.PICTURES] = images_column(pictures)
-    user = planned.column("user")
-    columns.update((field.name, user.field(number)) for number, field in enumerate(planned.schema.field("user").type))
-    return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+    return pa.RecordBatch.from_arrays(
+        list(columns.values()), schema=pa.schema([schema.field(name) for name in columns])
+    )
 
 
-def ledger_columns(asked: Sequence[Sequence[Read]], block: int, terms: Terms) -> pa.RecordBatch:
-    """One slice of `attempts/`: a row for every attempt, in task and attempt order."""
+def ledger_columns(
+    asked: Sequence[Sequence[Read]], block: int, terms: Terms, usage: Sequence[pa.Array] | None = None
+) -> pa.RecordBatch:
+    """One slice of `attempts/`: a row for every attempt, in task and attempt order. `usage`: as of `answer_columns`."""
     reads = [read for task in asked for read in task]
     count = len(reads)
     attempts = zip(*(read.attempt for read in reads), strict=True) if reads else [()] * len(Attempt._fields)
     tried = Attempt._make(attempts)
+    bills = Priced._make(
+        zip(*(read.priced or _UNPRICED for read in reads), strict=True) if reads else [()] * len(Priced._fields)
+    )
     columns: dict[str, Any] = {
         "run_id": constant(terms.run_id, count),
         "block": pa.repeat(pa.scalar(block, pa.int32()), count),
@@ -117,15 +174,15 @@ def ledger_columns(asked: Sequence[Sequence[Read]], block: int, terms: Terms) ->
         "waited_ms": pa.array(tried.waited_ms, pa.float64()),
         "billed": pa.array(tried.billed, pa.string()),
         "billable_searches": pa.array([read.answer.web_searches for read in reads], pa.int64()),
-        "service_tier": pa.array([read.priced and read.priced.service_tier for read in reads], pa.string()),
-        "tier_source": pa.array([read.priced and read.priced.tier_source for read in reads], pa.string()),
-        "price_id": pa.array([read.priced and read.priced.price_id for read in reads], pa.string()),
-        "cost_usd": pa.array([cost_of(read) for read in reads], schemas.MONEY),
+        "service_tier": pa.array(bills.service_tier, pa.string()),
+        "tier_source": pa.array(bills.tier_source, pa.string()),
+        "price_id": pa.array(bills.price_id, pa.string()),
+        "cost_usd": money([cost_fusd_of(read) for read in reads]),
         "reserve_usd": pa.array([reserve_usd(read, terms) for read in reads], schemas.MONEY),
         "labels": labels_column(terms.labels, count),
         "reserve_input_tokens": pa.array(tried.reserve_input, pa.int64()),
         "reserve_output_tokens": pa.array(tried.reserve_output, pa.int64()),
     }
     names = (*schemas.COUNTS, *schemas.DETAILS)
-    columns.update(zip(names, usage_arrays([read.usage for read in reads]), strict=True))
+    columns.update(zip(names, usage or usage_arrays([read.usage for read in reads]), strict=True))
     return pa.RecordBatch.from_arrays([columns[name] for name in schemas.ATTEMPTS.names], schema=schemas.ATTEMPTS)

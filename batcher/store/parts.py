@@ -23,6 +23,7 @@ from batcher.store.failpoints import FailPoints
 from batcher.store.rundir import RunDir
 
 ROW_GROUP_BYTES = 12 << 20  # of Arrow memory: bounds what a seal holds; the design's ceiling is 64 MiB
+_EXACT_FROM_BYTES = 1 << 20
 _KEY = b"batcher"
 _REPEATING = ["status", "finish_reason", "error_kind", "model", "model_version", "service_tier", "verdict", "reason"]
 
@@ -106,7 +107,7 @@ class _Growing:
     def add(self, batch: pa.RecordBatch) -> None:
         if batch.num_rows:
             self.waiting.append(batch)
-            self.size += batch.nbytes
+            self.size += _bytes_of(batch)
             self.rows += batch.num_rows
 
     def flush(self) -> None:
@@ -115,6 +116,12 @@ class _Growing:
         table = pa.Table.from_batches(self.waiting)
         self.writer.write_table(table, row_group_size=table.num_rows)
         self.waiting, self.size = [], 0
+
+
+def _bytes_of(batch: pa.RecordBatch) -> int:
+    size: int = batch.get_total_buffer_size()
+    # It counts the whole of what a slice shares; exact is only worth 1 µs a row where that may be much.
+    return size if size < _EXACT_FROM_BYTES else batch.nbytes
 
 
 class PartBuilder:

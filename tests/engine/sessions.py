@@ -17,6 +17,7 @@ from batcher.asking.transport import Transport
 from batcher.engine.closing import close_run, open_totals
 from batcher.engine.fresh import MOST_BYTES, Fresh
 from batcher.engine.halt import Halt
+from batcher.engine.packing import packer_of
 from batcher.engine.plan import Plan, make_plan
 from batcher.engine.progress import Summary
 from batcher.engine.retry import reopen, standing
@@ -126,7 +127,7 @@ async def rigged(
         if again is not None:
             rows = await reopen(plan, rows, again, journal=journal, worklist=worklist, failpoints=failpoints)
         rows = await standing(plan, rows, journal)
-        fresh = Fresh(keep_body=plan.terms.raw, most_bytes=remembers_bytes)
+        fresh = Fresh(most_bytes=remembers_bytes, packer=packer_of(plan, rows))
         tally = Tally(await open_totals(rows, journal), plan.terms, fresh)
         used = await used_today(plan, rows, journal, now_us=clock())
         slots = plan.job.limits.concurrency

@@ -39,21 +39,12 @@ def test_a_row_that_was_never_asked_is_whole():
     assert fresh.take(0, 1)[0][1] == []
 
 
-def test_bodies_are_kept_where_the_part_wants_them():
-    for keep_body in (True, False):
-        fresh = Fresh(keep_body=keep_body)
-        fresh.read(a_read(0))
-        fresh.outcome(an_outcome(task=0))
-        ((_, (kept,)),) = fresh.take(0, 1).values()
-        assert bool(kept.attempt.body) is keep_body
-
-
 @given(
     most=st.integers(0, 12_000),
     asked=st.lists(st.tuples(st.integers(0, 9), st.binary(max_size=500)), max_size=40),
 )
 def test_it_never_keeps_more_than_it_may_and_never_a_part_of_a_task(most, asked):
-    fresh = Fresh(most_bytes=most, keep_body=True)
+    fresh = Fresh(most_bytes=most)
     counts = {}
     for task, body in asked:
         counts[task] = counts.get(task, 0) + 1
