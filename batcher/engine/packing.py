@@ -76,8 +76,8 @@ class Packed:
 
 
 def packer_of(plan: Plan, rows: Mapping[int, BlockRow]) -> Packer | None:
-    """The packer of a session that begins with these blocks; None where pictures are decoded in a thread instead."""
-    if plan.terms.images:
+    """The packer of a session that begins with these blocks; None where a row alone is too much work for the loop."""
+    if plan.terms.images or plan.terms.samples > TASKS_A_STEP:
         return None
     again = frozenset(no for no, row in rows.items() if row.totals is not None)
     return Packer(plan.index.blocks, again, plan.schema, plan.terms)
@@ -98,7 +98,7 @@ class Packer:
         self._schema = schema
         self._terms = terms
         self._samples = terms.samples
-        self._rows = max(1, TASKS_A_STEP // terms.samples)
+        self._rows = TASKS_A_STEP // terms.samples
         self._firsts = [block.first_ordinal for block in blocks]
 
     def step_of(self, task: int) -> Step | None:
