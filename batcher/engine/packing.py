@@ -47,12 +47,14 @@ class Packed:
         answers: what `store.columns.answer_columns` makes.
         ledger: the rows of `attempts/` of these tasks.
         totals: of these tasks.
+        size: bytes of memory.
     """
 
     first: int
     answers: pa.RecordBatch
     ledger: pa.RecordBatch
     totals: Totals
+    size: int
 
     @property
     def stop(self) -> int:
@@ -64,14 +66,22 @@ class Packed:
         """The tasks before `at` and those from it on; the totals go with the first."""
         tasks = self.ledger.column("task").to_pylist()
         row, attempt = at - self.first, bisect_left(tasks, at)
+        size = self.size * row // self.answers.num_rows
         return (
             Packed(
                 first=self.first,
                 answers=self.answers.slice(0, row),
                 ledger=self.ledger.slice(0, attempt),
                 totals=self.totals,
+                size=size,
             ),
-            Packed(first=at, answers=self.answers.slice(row), ledger=self.ledger.slice(attempt), totals=Totals()),
+            Packed(
+                first=at,
+                answers=self.answers.slice(row),
+                ledger=self.ledger.slice(attempt),
+                totals=Totals(),
+                size=self.size - size,
+            ),
         )
 
 
@@ -122,4 +132,10 @@ class Packer:
             asked: their attempts.
         """
         answers, ledger = slice_columns(outcomes, asked, {}, step.no, self._schema, self._terms)
-        return Packed(first=step.first, answers=answers, ledger=ledger, totals=totals_of(outcomes, asked))
+        return Packed(
+            first=step.first,
+            answers=answers,
+            ledger=ledger,
+            totals=totals_of(outcomes, asked),
+            size=answers.get_total_buffer_size() + ledger.get_total_buffer_size(),
+        )

@@ -102,12 +102,17 @@ def answer_columns(  # noqa: PLR0913, PLR0917  as `data_columns`
         answers, pictures = pictures_apart(answers)
     firsts = [answer.candidates[0] if answer.candidates else _NO_CANDIDATE for answer in answers]
     statuses: Sequence[Status] = ended.status  # type: ignore[assignment]  # a column of them
+    said = candidates([answer.candidates for answer in answers])
+    is_single = len(said.values) == len(answers) and all(answer.candidates for answer in answers)
     columns: dict[str, Any] = {
         "task": pa.array(ended.task, pa.int64()),
         "sample": pa.array([task % terms.samples for task in ended.task], pa.int16()),  # type: ignore[attr-defined]
         "status": pa.array(statuses, pa.string()),
-        "response": pa.array([first.text for first in firsts], pa.large_string()),
-        "candidates": candidates([answer.candidates for answer in answers]),
+        # Of one candidate in each row, these are the same bytes: held once.
+        "response": said.values.field("text")
+        if is_single
+        else pa.array([first.text for first in firsts], pa.large_string()),
+        "candidates": said,
         "prompt_feedback": prompt_feedback(answers),
         "usage_metadata": usage_metadata([answer.usage for answer in answers], usage),
         "input_tokens": pa.array(row.input_tokens, pa.int64()),

@@ -88,6 +88,7 @@ def test_a_step_that_is_cut_has_the_same_rows(at, tries):
         cut = pa.Table.from_batches([getattr(left, name), getattr(right, name)])
         assert cut == pa.Table.from_batches([getattr(whole, name)])
     assert right.totals == Totals()
+    assert left.size + right.size == whole.size > 0
     assert left.totals == whole.totals
     assert left.ledger.num_rows == sum(tries[:at])
 
@@ -96,9 +97,7 @@ def test_a_step_that_is_cut_has_the_same_rows(at, tries):
 def test_a_step_is_packed_once_all_its_tasks_have_ended(order):
     fresh = Fresh(packer=a_packer(200))
     outcomes, reads = ended(range(200))
-    seen = 0
-    for outcome, (read,) in list(zip(outcomes, reads, strict=True))[::order]:
-        seen += 1
+    for seen, (outcome, (read,)) in enumerate(list(zip(outcomes, reads, strict=True))[::order], 1):
         assert seen == 200 or fresh.packed(0 if order < 0 else 128, 128) is None
         fresh.read(read)
         fresh.outcome(outcome)
