@@ -57,6 +57,8 @@ def read(body: bytes, *, streamed: bool = False) -> Answer:
         Cut: a stream of which the end is missing.
         Unreadable: not JSON, not an object, or nested beyond what JSON writers carry.
     """
+    if streamed and body.startswith(b"data:"):  # events are no JSON, and to be told so costs 1.5 µs
+        return _read_stream(chunks_of(body) or Chunks([]))
     try:
         data = orjson.loads(body)
     except orjson.JSONDecodeError as problem:

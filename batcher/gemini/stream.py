@@ -8,12 +8,12 @@ without `index` or parts (jeremychone/rust-genai#161), candidates that end befor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from batcher.gemini.counts import count
 from batcher.gemini.errorshapes import error_of
-from batcher.gemini.spelling import snake
+from batcher.gemini.spelling import camel, snake
 
 _UNSAID = frozenset({"", "FINISH_REASON_UNSPECIFIED", "BLOCK_REASON_UNSPECIFIED"})
 
@@ -33,6 +33,59 @@ def fold(chunks: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         A message in snake_case down to the fields of its candidates; `error` is normalised as `error_of` does it.
         Folding a beginning first and the rest onto it gives the same.
     """
+    chunks = list(chunks)
+    return _plain(chunks) or _folded(chunks)
+
+
+def _plain(chunks: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Fold chunks that each bring some more text of one candidate, and else nothing but what the last says anew.
+
+    Nearly every stream is one, and this takes half the time of `_folded`; None of any other.
+    """
+    last = chunks[-1] if chunks else {}
+    names = _PLAIN_CAMEL if last.keys() <= _PLAIN_CAMEL.keys() else _PLAIN_SNAKE
+    if "candidates" not in last or not last.keys() <= names.keys() or None in last.values():
+        return None
+    try:
+        text = "".join(_texts(chunks, last, "usageMetadata" if names is _PLAIN_CAMEL else "usage_metadata"))
+    except (AttributeError, KeyError, TypeError, ValueError):  # something is not what it is in a plain stream
+        return None
+    [candidate] = last["candidates"]
+    whole = {"index": 0, "content": {"role": candidate["content"]["role"], "parts": [{"text": text}]}}
+    reason = candidate.get("finishReason", candidate.get("finish_reason"))
+    if reason is not None:
+        whole["finish_reason"] = reason
+    return {names[key]: value for key, value in last.items()} | {"candidates": [whole]}
+
+
+def _texts(chunks: Sequence[Mapping[str, Any]], last: Mapping[str, Any], usage: str) -> Iterator[str]:
+    """The text of each chunk; raises for one that has more to it."""
+    fields, counts = last.keys(), last.get(usage, _NO_COUNTS)
+    if None in counts.values():
+        raise ValueError
+    for chunk in chunks:
+        [candidate] = chunk["candidates"]
+        content = candidate["content"]
+        [part] = content["parts"]
+        known = (
+            1
+            + ("index" in candidate)
+            + (chunk is last and ("finishReason" in candidate or "finish_reason" in candidate))
+        )
+        if (
+            len(part) != 1
+            or len(content) != 2
+            or len(candidate) != known
+            or type(content["role"]) is not str
+            or candidate.get("index", 0) != 0
+            or not chunk.keys() <= fields
+            or not chunk.get(usage, _NO_COUNTS).keys() <= counts.keys()
+        ):
+            raise ValueError
+        yield part["text"]
+
+
+def _folded(chunks: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     message: dict[str, Any] = {}
     candidates: dict[int, _Candidate] = {}
     for chunk in chunks:
@@ -82,6 +135,9 @@ def _said(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _LAST_STANDS = frozenset({"model_version", "response_id", "created"})
+_PLAIN_SNAKE = {name: name for name in ("candidates", "usage_metadata", *sorted(_LAST_STANDS))}
+_PLAIN_CAMEL = {camel(name): name for name in _PLAIN_SNAKE}
+_NO_COUNTS: dict[str, Any] = {}
 
 
 class _Candidate:

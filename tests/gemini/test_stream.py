@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from batcher.gemini.refusal import OK, judge
 from batcher.gemini.reply import Cut, Unreadable, read
-from batcher.gemini.stream import fold
+from batcher.gemini.stream import _folded, _plain, fold
 from batcher.records import Answer, Billed, Candidate, Kind, Reply, Usage
 from tests.gemini.bodies import seen, seen_stream
 from tests.gemini.messages import FORMATS, array, ndjson, replies, sse, streamed, whole_messages
@@ -54,6 +54,57 @@ def test_the_chunks_of_a_reply_add_up_to_it(message: dict[str, Any], data: st.Da
     chunks = data.draw(streamed(message))
 
     assert read(FORMATS[form](chunks), streamed=True) == read(orjson.dumps(message))
+
+
+@st.composite
+def nearly_plain(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Chunks of plain text, some of them with something that plain ones do not have."""
+    said = {"modelVersion": "m", "usageMetadata": {"promptTokenCount": 3}, "responseId": "r", "created": 7}
+    odd = st.sampled_from(
+        [
+            {"index": 0},
+            {"index": 1},
+            {"index": None},
+            {"finishReason": "STOP"},
+            {"finish_reason": "FINISH_REASON_UNSPECIFIED"},
+            {"finishReason": None},
+            {"tokenCount": 3},
+            {"content": {"parts": [{"text": "b", "thought": True}], "role": "model"}},
+            {"content": {"parts": {"text": "b"}, "role": "model"}},
+            {"content": {"parts": [{"text": "b"}]}},
+            {"content": {"parts": [{"text": "b"}], "role": None}},
+            {"content": {"parts": [], "role": "model"}},
+        ]
+    )
+    chunks = []
+    for _ in range(draw(st.integers(0, 4))):
+        candidate = {"content": {"parts": [{"text": draw(st.text(max_size=3))}], "role": "model"}}
+        kept = {key: value for key, value in said.items() if draw(st.integers(0, 5))}
+        if not draw(st.integers(0, 5)):
+            kept["usageMetadata"] = draw(
+                st.sampled_from([None, {}, {"promptTokenCount": None}, {"totalTokenCount": 4}, []])
+            )
+        chunks.append(kept | {"candidates": [candidate | (draw(odd) if not draw(st.integers(0, 3)) else {})]})
+    return chunks
+
+
+@given(nearly_plain() | st.lists(replies, max_size=4))
+def test_a_plain_stream_is_folded_as_any_other(chunks: list[dict[str, Any]]) -> None:
+    assert _plain(chunks) in (None, _folded(chunks))
+
+
+@pytest.mark.parametrize("dialect", ["camel", "snake"])
+def test_a_stream_of_plain_text_is_plain(dialect: str) -> None:
+    usage, reason = ("usageMetadata", "finishReason") if dialect == "camel" else ("usage_metadata", "finish_reason")
+    content = {"parts": [{"text": "a"}], "role": "model"}
+    chunks = [
+        {"candidates": [{"content": content, "index": 0}], usage: {"promptTokenCount": 3}},
+        {"candidates": [{"content": content}]},
+        {"candidates": [{"content": content, reason: "STOP"}], usage: {"promptTokenCount": 3, "totalTokenCount": 9}},
+    ]
+    assert _plain(chunks) == _folded(chunks)
+    assert _plain(chunks) is not None
+    assert _plain([*chunks, chunks[0]]) is None
 
 
 @given(st.lists(replies, min_size=1, max_size=4))
