@@ -29,6 +29,23 @@ _SKIPPED = ("User-Agent", "Accept")
 
 
 @dataclass(slots=True)
+class Rest:
+    """A stream that gathers in its buffer.
+
+    Attributes:
+        content: where.
+        came: bytes that had come at the last look.
+        silence_s: the longest that nothing may come.
+        last_s: when all must be there, on the loop's clock.
+    """
+
+    content: StreamReader
+    came: int
+    silence_s: float
+    last_s: float
+
+
+@dataclass(slots=True)
 class Flight:
     """One exchange under way.
 
@@ -37,6 +54,8 @@ class Flight:
         head_at: when the reply's head came; 0 until then.
         is_fresh: its connection was opened for it: only a reused one can have gone stale.
         is_late: the sweeper has ended it.
+        is_full: the sweeper has woken it because its stream does not fit the buffer.
+        rest: what is to come of a stream that nobody reads until its end.
         connection: held until the reply is read.
     """
 
@@ -44,6 +63,8 @@ class Flight:
     head_at: float = 0.0
     is_fresh: bool = False
     is_late: bool = False
+    is_full: bool = False
+    rest: Rest | None = None
     connection: Connection | None = None
 
     def release(self) -> None:

@@ -30,6 +30,13 @@ class Heard:
         return [value for found, value in pairs if found.lower() == name.lower()]
 
 
+async def until(settled: Callable[[], object]) -> None:
+    """Wait for something that no event tells."""
+    async with asyncio.timeout(20):
+        while not settled():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
 async def read_request(reader: asyncio.StreamReader) -> bytes:
     """One request, head and body; empty when the client has gone."""
     try:

@@ -17,7 +17,7 @@ from aiohttp import web
 from batcher.asking.transport import Door, Target
 from batcher.job.spec import Auth, Stream, Timeouts
 from batcher.records import NoReply, NoReplyKind, Reply
-from tests.asking.servers import Handler, Heard, raw_server, read_request, reply, reset, sending, silence
+from tests.asking.servers import Handler, Heard, raw_server, read_request, reply, reset, sending, silence, until
 from tests.builders import a_request
 
 KEY = "AIzaCanaryCanaryCanaryCanaryCanaryCanar"
@@ -241,6 +241,7 @@ async def timed(stream: Stream, **settings: Any) -> tuple[Reply, list[float], li
             await asyncio.sleep(0.005)
             for _ in range(20):  # the client is on the same loop: now it has seen the piece
                 await asyncio.sleep(0)
+            door._look(now())  # as it does every quarter of a second
             due_s.extend(flight.due_s for flight in door._flights.values())
 
     async with raw_server(talk) as server, a_door(server, stream=stream, **settings) as door:
@@ -285,6 +286,28 @@ async def test_a_stream_is_bounded_too(size):
     outcome = await exchange(sending(CHUNKED, *framed(b"x" * size), END), stream=Stream.SSE, max_body_bytes=1000)
 
     assert failure(outcome) == (NoReplyKind.TOO_LARGE, True, True)
+
+
+@pytest.mark.parametrize("pieces", [3, 40])
+async def test_a_stream_that_outgrows_its_buffer_is_read_on(pieces):
+    """Its end is all that wakes the task, until so much has come that aiohttp would stop reading."""
+    body = b"".join(b"%d" % (n % 10) * 10_000 for n in range(pieces))
+    sent = sending(
+        CHUNKED, *framed(*(body[at : at + 10_000] for at in range(0, len(body), 10_000))), END, every_s=0.001
+    )
+    outcome = await exchange(sent, stream=Stream.SSE, body_s=0.4)  # looked after every 0.1 s
+
+    assert isinstance(outcome, Reply)
+    assert outcome.body == body
+
+
+async def test_a_stream_that_waits_for_its_end_may_be_cancelled():
+    async with raw_server(silence(CHUNKED + framed(b"word")[0])) as server, a_door(server, stream=Stream.SSE) as door:
+        asking = asyncio.create_task(door.post(REQUEST))
+        await until(lambda: any(flight.rest for flight in door._flights.values()))
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
 
 
 async def test_a_stream_whose_connection_is_cut_is_no_reply():
@@ -601,8 +624,7 @@ async def test_a_door_does_not_show_its_key():
 async def test_a_cancelled_request_tells_nothing_and_leaves_the_door_good():
     async with raw_server(silence(), reply()) as server, a_door(server) as door:
         asking = asyncio.create_task(door.post(REQUEST))
-        await asyncio.sleep(0.02)
-        assert server.requests
+        await until(lambda: server.requests)
         asking.cancel()
         with pytest.raises(asyncio.CancelledError) as cancelled:
             await asking
