@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from batcher.gemini.reply import Cut, Unreadable, read
 from batcher.money.cost import Priced, fusd, price, upper_bound_usd, usd
@@ -132,8 +132,6 @@ class RowBill(NamedTuple):
 
 def row_bill(outcome: Outcome, reads: Sequence[Read], before: Earlier | None) -> RowBill:
     """Add up a task's attempts; `before` is what it had used until a retry asked it again."""
-    if before is None and len(reads) == 1 and outcome.answered:
-        return _plain_row(outcome, reads[0])
     answered = next((read for read in reads if read.attempt.n == outcome.answered), None)
     last = answered or (reads[-1] if reads else None)
     cost = _sum([read.priced.cost_fusd for read in reads if read.priced])
@@ -156,22 +154,36 @@ def row_bill(outcome: Outcome, reads: Sequence[Read], before: Earlier | None) ->
     )
 
 
-def _plain_row(outcome: Outcome, read: Read) -> RowBill:
-    """Nearly every row: asked once and answered."""
-    attempt, priced = read.attempt, read.priced
-    cost = priced.cost_fusd if priced else 0
-    return RowBill(
-        read.answer,
-        read.buckets.billed_input,
-        read.buckets.billed_output,
-        cost,
-        (0 if outcome.status in _USABLE else cost) if cost is not None else None,
-        priced.service_tier if priced else None,
-        outcome.started_at,
-        attempt.latency_ms,
-        attempt.first_byte_ms,
-        attempt.body or None,
+def row_bills(outcomes: Sequence[Outcome], asked: Sequence[Sequence[Read]], earlier: Mapping[int, Earlier]) -> RowBill:
+    """The bills of some rows as columns: each field is a sequence. Arguments as of `row_bill`; `earlier` by task."""
+    if outcomes and not earlier and is_plain(outcomes, asked):
+        return _plain_bills(outcomes, [read for reads in asked for read in reads])
+    rows = [row_bill(outcome, reads, earlier.get(outcome.task)) for outcome, reads in zip(outcomes, asked, strict=True)]
+    return RowBill._make(zip(*rows, strict=True) if rows else [()] * len(RowBill._fields))
+
+
+def is_plain(outcomes: Sequence[Outcome], asked: Sequence[Sequence[Read]]) -> bool:
+    """Whether every one of these rows was asked once and answered, as nearly all slices are."""
+    return all(len(reads) == 1 for reads in asked) and all(outcome.answered for outcome in outcomes)
+
+
+def _plain_bills(outcomes: Sequence[Outcome], reads: Sequence[Read]) -> RowBill:
+    """What `row_bill` says of plain rows, in a third of the time."""
+    costs = [read.priced.cost_fusd if read.priced else 0 for read in reads]
+    usable = [outcome.status in _USABLE for outcome in outcomes]
+    columns: Any = (
+        [read.answer for read in reads],
+        [read.buckets.billed_input for read in reads],
+        [read.buckets.billed_output for read in reads],
+        costs,
+        [cost and 0 if used else cost for cost, used in zip(costs, usable, strict=True)],
+        [read.priced.service_tier if read.priced else None for read in reads],
+        [outcome.started_at for outcome in outcomes],
+        [read.attempt.latency_ms for read in reads],
+        [read.attempt.first_byte_ms for read in reads],
+        [read.attempt.body or None for read in reads],
     )
+    return RowBill(*columns)
 
 
 def cost_fusd_of(read: Read) -> int | None:

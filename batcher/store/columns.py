@@ -10,7 +10,7 @@ import pyarrow as pa
 from batcher.money.cost import Priced
 from batcher.records import Answer, Attempt, Candidate, Outcome, Status
 from batcher.store import schemas
-from batcher.store.bills import Earlier, Read, RowBill, Terms, cost_fusd_of, reserve_usd, row_bill
+from batcher.store.bills import Earlier, Read, Terms, cost_fusd_of, is_plain, reserve_usd, row_bills
 from batcher.store.nested import (
     candidates,
     constant,
@@ -74,8 +74,7 @@ def slice_columns(  # noqa: PLR0913, PLR0917  as `data_columns` and `ledger_colu
     terms: Terms,
 ) -> tuple[pa.RecordBatch, pa.RecordBatch]:
     """What `answer_columns` and `ledger_columns` make, for less where every task was answered at its first request."""
-    is_plain = all(len(reads) == 1 for reads in asked) and all(outcome.answered for outcome in outcomes)
-    usage = usage_arrays([reads[0].usage for reads in asked]) if is_plain and asked else None
+    usage = usage_arrays([reads[0].usage for reads in asked]) if asked and is_plain(outcomes, asked) else None
     return (
         answer_columns(outcomes, asked, earlier, schema, terms, usage),
         ledger_columns(asked, block, terms, usage),
@@ -94,9 +93,8 @@ def answer_columns(  # noqa: PLR0913, PLR0917  as `data_columns`
 
     As of `data_columns`; `usage`: what `usage_arrays` made of the answers for the ledger, where that has the same rows.
     """
-    rows = [row_bill(outcome, reads, earlier.get(outcome.task)) for outcome, reads in zip(outcomes, asked, strict=True)]
-    row = RowBill._make(zip(*rows, strict=True) if rows else [()] * len(RowBill._fields))
-    ended = Outcome._make(zip(*outcomes, strict=True) if rows else [()] * len(Outcome._fields))
+    row = row_bills(outcomes, asked, earlier)
+    ended = Outcome._make(zip(*outcomes, strict=True) if outcomes else [()] * len(Outcome._fields))
     answers: Sequence[Answer] = row.answer  # type: ignore[assignment]  # a column of them
     if terms.images:
         answers, pictures = pictures_apart(answers)
