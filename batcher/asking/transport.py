@@ -124,7 +124,7 @@ class Door:
             kind = _kind_of(error, head=bool(flight.head_at), reused=not flight.is_fresh)
             return self._failed(kind, started, flight, _detail(error))
         else:
-            flight.release()
+            self._wire.keep(flight)
         finally:
             del self._flights[task]
             flight.close()
@@ -141,7 +141,9 @@ class Door:
         every_s = min(_SWEEP_S, min(self._timeouts.first_byte_s, self._timeouts.body_s, self._timeouts.total_s) / 4)
         while True:
             await asyncio.sleep(every_s)
-            self._look(self._loop.time())
+            now = self._loop.time()
+            self._look(now)
+            self._wire.drop_idle(now)
 
     def _look(self, now: float) -> None:
         for task, flight in self._flights.items():

@@ -28,7 +28,7 @@ async def ask(wire: Wire, url: str, body: bytes = b"{}") -> tuple[int, bytes]:
     try:
         message, content = await wire.send(flight, url, body)
         read = await content.read()
-        flight.release()
+        wire.keep(flight)
     finally:
         flight.close()
     return message.code, read
@@ -124,3 +124,25 @@ async def test_a_name_in_netrc_is_sent_only_when_it_may_be(monkeypatch: pytest.M
             async with a_wire(trust_env=trust_env) as wire:
                 await ask(wire, server.url + PATH)
             assert server.header("Authorization") == wanted
+
+
+async def test_connections_serve_again_and_are_closed_when_idle_for_long():
+    async with raw_server(reply(b'"a"'), reply(b'"b"'), reply(b'"c"')) as server, a_wire() as wire:
+        await ask(wire, server.url + PATH)
+        await ask(wire, server.url + PATH)
+        assert server.connections == 1
+        now = asyncio.get_running_loop().time()
+        wire.drop_idle(now + 14)
+        assert len(wire._idle) == 1
+        wire.drop_idle(now + 16)
+        assert not wire._idle
+        assert await ask(wire, server.url + PATH) == (200, b'"c"')
+        assert server.connections == 2
+
+
+async def test_a_wire_goes_to_one_origin_only():
+    async with raw_server(reply()) as one, raw_server(reply()) as other, a_wire() as wire:
+        await ask(wire, one.url + PATH)
+        with pytest.raises(ValueError, match="a request to another origin"):
+            await ask(wire, other.url + PATH)
+        assert other.connections == 0
