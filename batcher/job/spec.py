@@ -62,7 +62,8 @@ class Input(_Section):
     shape: InputShape = InputShape.AUTO
     """`auto` goes by the keys of the first rows."""
     id: str | None = None
-    """Column that identifies a row; `id`, `key`, `custom_id` and `task_id` are found without it."""
+    """Column that identifies a row; `id`, `key`, `custom_id` and `task_id` are found without it. Named here, it must be
+    unique: rows that are called the same are refused."""
     max_row_bytes: Annotated[int, Field(gt=0)] = 20_000_000
     """A longer row fails by itself; it is never held in memory whole."""
     media_root: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any
@@ -14,6 +15,7 @@ from batcher.rows.carriers import TELLING_COLUMNS
 from batcher.rows.containers import parser_of
 from batcher.rows.conversion import auditor_of
 from batcher.rows.index import Index
+from batcher.rows.labels import Labels, check_unique
 from batcher.rows.readers import FORMAT_FLAGS, InputFile
 from batcher.rows.shapes import Shape, detect
 from batcher.rows.survey import Survey, whole_file
@@ -56,7 +58,8 @@ def plan_rows(  # noqa: PLR0913  each is the user's or the output's say
 
     Raises:
         InputError: the shape is ambiguous or has no prompt; with `strict`, a row cannot be read or holds what
-            cannot be sent; no row at all can be read; a file has no column of what is asked in the others.
+            cannot be sent; no row at all can be read; a file has no column of what is asked in the others; two rows
+            are called the same by the column that `spec.id` names.
     """
     samples = first_rows(files, spec)
     shape = detect(
@@ -70,16 +73,21 @@ def plan_rows(  # noqa: PLR0913  each is the user's or the output's say
     if any(name in sample for sample in samples for name in media):
         block_rows = min(block_rows, MEDIA_BLOCK_ROWS)
     cutter = BlockCutter(block_rows=block_rows, max_blocks=max_blocks, max_block_bytes=max_block_bytes)
-    survey = Survey(
-        cutter,
-        max_row_bytes=spec.max_row_bytes,
-        limit=limit,
-        on_progress=on_progress,
-        audit=auditor_of(shape),
-        audited=shape.prompt_key,
-    )
-    for number, file in enumerate(files):
-        survey.take(number, file)
+    with contextlib.ExitStack() as stack:
+        labels = None if spec.id is None else stack.enter_context(Labels(spec.id))
+        survey = Survey(
+            cutter,
+            max_row_bytes=spec.max_row_bytes,
+            limit=limit,
+            on_progress=on_progress,
+            audit=auditor_of(shape),
+            audited=shape.prompt_key,
+            labels=labels,
+        )
+        for number, file in enumerate(files):
+            survey.take(number, file)
+        if labels is not None:
+            check_unique(labels, files, spec, rows=survey.rows)
     if spec.strict and survey.bad_rows:
         raise _refusal(survey)
     if survey.problems and not samples:

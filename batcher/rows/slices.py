@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-import orjson
 import pyarrow as pa
 
 from batcher.errors import InputError, PlanChanged
@@ -19,6 +18,7 @@ from batcher.rows.blocks import DIGEST_BYTES, Block, Extent
 from batcher.rows.containers import Parse, parser_of, place_in, records_of
 from batcher.rows.conversion import reference_of
 from batcher.rows.index import Index
+from batcher.rows.labels import label_of
 from batcher.rows.lines import Lines
 from batcher.rows.objects import too_long
 from batcher.rows.tables import Table
@@ -261,7 +261,5 @@ def _bad_row(ordinal: int, where: str, why: str) -> Row:
 
 
 def _label(value: object, ordinal: int) -> str:
-    """Name a row: text as it is, anything else as JSON, and its place where it has no name or an empty one."""
-    if value is None or value == "":
-        return f"row-{ordinal}"
-    return value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
+    """Name a row; by its place where it has no name of its own."""
+    return label_of(value) or f"row-{ordinal}"

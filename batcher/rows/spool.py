@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import hashlib
 import os
+import shlex
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -104,15 +105,30 @@ def _digest(path: Path) -> str:
 
 @contextlib.contextmanager
 def _opened(source: Path, suffix: str, name: str) -> Iterator[BinaryIO]:
-    try:
-        if suffix == ".gz":
-            with gzip.open(source, "rb") as packed:
-                yield packed  # type: ignore[misc]  # a GzipFile reads as any binary file does
-        else:
-            with pa.CompressedInputStream(pa.OSFile(str(source), "rb"), "zstd") as packed:
-                yield packed
-    except (gzip.BadGzipFile, EOFError, zlib.error, _DamagedError) as error:
-        raise InputError(f"{name}: damaged: {str(error).splitlines()[0]}; nothing was read from it") from None
+    with source.open("rb") as raw:
+        try:
+            if suffix == ".gz":
+                yield gzip.GzipFile(fileobj=raw)  # type: ignore[misc]  # it reads as any binary file does
+            else:
+                yield pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd")
+        except (gzip.BadGzipFile, EOFError, zlib.error, _DamagedError) as error:
+            found = f"found at byte {raw.tell():,} of {source.stat().st_size:,}"
+            raise InputError(
+                f"{name}: damaged: {str(error).splitlines()[0]} ({found}); nothing was read from it",
+                hint=_mended(source, suffix, name) if _is_cut(error) else "",
+            ) from None
+
+
+def _is_cut(error: Exception) -> bool:
+    return isinstance(error, EOFError) or "Truncated" in str(error)  # of gzip, of Arrow
+
+
+def _mended(source: Path, suffix: str, name: str) -> str:
+    if source.suffix != suffix:  # a stream, or a name that no program takes
+        return "it ends in the middle: fetch it again"
+    program, file = {".gz": "gzip", ".zst": "zstd"}[suffix], shlex.quote(name)
+    lines = f"{program} -dcq {file} | sed '$d' > {shlex.quote(source.stem)}"
+    return f"it ends in the middle: fetch it again, or take its whole lines: {lines}"
 
 
 class _DamagedError(Exception):

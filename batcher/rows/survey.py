@@ -13,6 +13,7 @@ from batcher.rows.arrays import mended, to_python
 from batcher.rows.blocks import DIGEST_BYTES, BlockCutter, Extent
 from batcher.rows.columns import Census
 from batcher.rows.containers import Parse, parser_of, place_in, records_of
+from batcher.rows.labels import Labels, labels_in
 from batcher.rows.lines import Lines
 from batcher.rows.objects import too_long
 from batcher.rows.readers import InputFile
@@ -77,6 +78,7 @@ class Survey:
         on_progress: called now and then with the rows and bytes so far.
         audit: looks at every row; None where there is nothing to look for.
         audited: the column that it looks at.
+        labels: is given what every row is called; None where nothing asks for it.
     """
 
     def __init__(  # noqa: PLR0913  what is counted, and who is told
@@ -88,6 +90,7 @@ class Survey:
         on_progress: Callable[[int, int], None],
         audit: Audit | None = None,
         audited: str | None = None,
+        labels: Labels | None = None,
     ) -> None:
         self.census = Census()
         self.rows = 0
@@ -96,6 +99,7 @@ class Survey:
         self.ignored: Counter[str] = Counter()
         self._audit = audit
         self._audited = audited
+        self._labels = labels
         self._cutter = cutter
         self._max_row_bytes = max_row_bytes
         self._limit = limit
@@ -163,6 +167,9 @@ class Survey:
             start += taken
         if self._audit is not None and self._audited in table.schema.names:
             self._audit_group(table, group, stop=start)
+        if self._labels is not None:
+            column = self._labels.column
+            self._labels.see({column: value} for value in labels_in(table, group, column, stop=start))
 
     def _audit_group(self, table: Table, group: int, *, stop: int) -> None:
         """Look at the one column that is looked at; of a Parquet file no row is read while planning otherwise."""
@@ -236,6 +243,8 @@ class Survey:
                 self._bad(f"{place}{number}: {row}")
         self.census.see_rows(rows)
         self._look_at(rows)
+        if self._labels is not None:
+            self._labels.see(rows)
         return len(lines) - blank
 
     def _bad(self, problem: str) -> None:

@@ -191,6 +191,20 @@ def test_a_damaged_file_is_refused_and_leaves_no_copy(damage: slice, suffix: str
     assert list(Path("spool").glob("*")) == []
 
 
+@pytest.mark.parametrize(("suffix", "program"), [(".gz", "gzip"), (".zst", "zstd")])
+def test_a_file_that_ends_in_the_middle_says_at_which_byte_and_how_to_take_what_is_whole(
+    suffix: str, program: str
+) -> None:
+    whole = packed(b'{"prompt":"a"}\n' * 50, suffix)
+    Path(f"a.jsonl{suffix}").write_bytes(whole[:-9])
+
+    said = refused(f"a.jsonl{suffix}")
+    at = len(whole) - 9
+    assert said.message.endswith(f"(found at byte {at} of {at}); nothing was read from it")
+    taken = f"{program} -dcq a.jsonl{suffix} | sed '$d' > a.jsonl"
+    assert said.hint == f"it ends in the middle: fetch it again, or take its whole lines: {taken}"
+
+
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])
 def test_files_that_were_packed_apart_and_put_together_are_read_whole(suffix: str) -> None:
     Path(f"a.jsonl{suffix}").write_bytes(packed(b'{"prompt":"a"}\n', suffix) + packed(b'{"prompt":"b"}\n', suffix))
