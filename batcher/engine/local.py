@@ -44,12 +44,18 @@ from batcher.store.blocks import BlockRow, clear_block, is_sealed, read_blocks, 
 from batcher.store.disk import remove
 from batcher.store.failpoints import FailPoints
 from batcher.store.journal import Journal
+from batcher.store.reserve import Reserve, reserve_bytes
 from batcher.store.rundir import Lock, RunDir
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Log = Callable[[str], None]
 OpenDoor = Callable[[Plan, Secret], contextlib.AbstractAsyncContextManager[Transport]]
+
+
+def wall_us() -> int:
+    """Wall time, microseconds since the epoch, UTC."""
+    return time.time_ns() // 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +72,7 @@ class Options:
         listener: told of every outcome, those of earlier starts included; None when nobody wants to know.
         spool: puts rows that are in no file yet into one, once the run directory is ours; gives the job that reads it.
         stdin: what a job reads whose input is `-`; None when nothing is piped in.
+        wall_us: wall time, microseconds since the epoch, UTC: for stamps and days; nothing waits by it.
     """
 
     show: Show
@@ -77,6 +84,7 @@ class Options:
     listener: Listener | None = None
     spool: Callable[[Job, RunDir], Job] | None = None
     stdin: BinaryIO | None = None
+    wall_us: Callable[[], int] = wall_us
 
 
 def run_job(job: Job, *, key: Secret, out: Path, options: Options) -> Summary:
@@ -169,7 +177,9 @@ def _on_loop(main: Coroutine[Any, Any, Summary]) -> Summary:
 
 
 async def _run(plan: Plan, key: Secret, options: Options, *, again: frozenset[Status] | None) -> Summary:
-    journal = Journal(plan.rundir.journal, failpoints=options.failpoints)
+    limits = plan.job.limits
+    reserve = Reserve(plan.rundir.reserve, reserve_bytes(limits.concurrency, pictures=plan.terms.images))
+    journal = Journal(plan.rundir.journal, failpoints=options.failpoints, reserve=reserve)
     try:
         return await _ask_all(plan, key, options, journal, again)
     finally:
@@ -190,21 +200,24 @@ async def _ask_all(
     fresh = teller or Fresh(packer=packer_of(plan, rows))
     tally = Tally(before, plan.terms, fresh)
     halt = Halt()
+    journal.on_trouble(lambda error: _stop(halt, error, at_once=journal.is_broken))
+    if any(not is_sealed(rows.get(block.no)) for block in plan.index.blocks):
+        journal.set_aside()
     limits = plan.job.limits
     quotas = Quotas(
         requests_per_minute=limits.requests_per_minute,
         input_tokens_per_minute=limits.input_tokens_per_minute,
         requests_per_day=limits.requests_per_day,
     )
-    used = await used_today(plan, rows, journal, now_us=wall_us())
-    gate = Gate(quotas, slots=limits.concurrency, now=loop.time, wall_us=wall_us, used_today=used)
+    used = await used_today(plan, rows, journal, now_us=options.wall_us())
+    gate = Gate(quotas, slots=limits.concurrency, now=loop.time, wall_us=options.wall_us, used_today=used)
     async with open_door(plan, key) as door:
         asker = Asker(
             door=door,
             gate=gate,
             journal=journal,
             retry=plan.job.retry,
-            world=World(now_s=loop.time, wall_us=wall_us, chance=random.random),
+            world=World(now_s=loop.time, wall_us=options.wall_us, chance=random.random),
             secret=key.reveal(),
             on_turn=tally.turn,
             check=plan.builder.check,
@@ -242,12 +255,19 @@ async def _ask_all(
     )
 
 
+def _stop(halt: Halt, error: StorageError, *, at_once: bool) -> None:
+    """What is out may come home while the journal takes it; when it takes nothing more there is nothing to wait for."""
+    halt.stop(error)
+    if at_once:
+        halt.hurry_up()
+
+
 def _worklist(plan: Plan, key: Secret, options: Options, journal: Journal) -> WorkList:
     secret, failpoints = key.reveal(), options.failpoints
     if options.listener is None:
-        return WorkList(plan, journal, wall_us=wall_us, secret=secret, failpoints=failpoints)
+        return WorkList(plan, journal, wall_us=options.wall_us, secret=secret, failpoints=failpoints)
     return PacedWorkList(
-        plan, journal, wall_us=wall_us, secret=secret, failpoints=failpoints, listener=options.listener
+        plan, journal, wall_us=options.wall_us, secret=secret, failpoints=failpoints, listener=options.listener
     )
 
 
@@ -269,11 +289,6 @@ def open_door(plan: Plan, key: Secret) -> Door:
         stream=endpoint.stream,
     )
     return Door(target, plan.job.timeouts, connections=plan.job.limits.concurrency)
-
-
-def wall_us() -> int:
-    """Wall time, microseconds since the epoch, UTC."""
-    return time.time_ns() // 1000
 
 
 async def _recovered(plan: Plan, journal: Journal, options: Options) -> Mapping[int, BlockRow]:

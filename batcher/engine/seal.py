@@ -95,12 +95,22 @@ class Sealer:
         file = await asyncio.to_thread(BlockFile, plan.rundir.block_file(block.no), digest=block.digest)
         try:
             builder = PartBuilder(plan.rundir, stamp, plan.schema, blocks=plan.blocks, failpoints=self._failpoints)
-            totals = await self._fill(builder, block, file)
-            await asyncio.to_thread(builder.finish, totals)
+            return await self._finished(builder, block, file)
         except OSError as error:
-            raise StorageError(f"{plan.rundir.out}: a part cannot be written: {error.strerror or error}") from error
+            raise StorageError(
+                f"{plan.rundir.out}: a part cannot be written: {error.strerror or error}",
+                hint="free or mend the disk and run the same command again: the part is built again from the journal",
+            ) from error
         finally:
             file.close()
+
+    async def _finished(self, builder: PartBuilder, block: Sealable, file: BlockFile) -> Totals:
+        try:
+            totals = await self._fill(builder, block, file)
+            await asyncio.to_thread(builder.finish, totals)
+        except Exception:  # whoever is cancelled leaves a thread behind that still writes: the next start cleans up
+            builder.abandon()
+            raise
         return totals
 
     async def _fill(self, builder: PartBuilder, block: Sealable, file: BlockFile) -> Totals:

@@ -8,6 +8,7 @@ WAL-reset bug of SQLite before 3.51.3 needs two connections, and the lock keeps 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import sqlite3
 import threading
@@ -20,8 +21,10 @@ from typing import Any, TypeVar
 
 from batcher.errors import StorageError
 from batcher.store.failpoints import FailPoints
+from batcher.store.reserve import Reserve
 
 T = TypeVar("T")
+W = TypeVar("W")
 
 FEW = 32  # a batch of fewer lingers: groups of 8 cost twice the CPU a row of groups of 32 (measured)
 LINGER_S = 0.002
@@ -85,13 +88,20 @@ class Journal:
 
     Made on the running loop; every `admit`, `retry` and `finish` returns the future of the batch it joined. A failed
     commit sets a `StorageError` on that future and on every later one: after an I/O error nothing more is written to
-    this file (fsync may lie).
+    this file (fsync may lie). On a full disk there is one more try, in the room of the reserve.
+
+    Args:
+        path: of the database; made when it is not there.
+        failpoints: armed by tests.
+        reserve: given up when the disk is full; None sets nothing aside.
     """
 
-    def __init__(self, path: Path, *, failpoints: FailPoints) -> None:
+    def __init__(self, path: Path, *, failpoints: FailPoints, reserve: Reserve | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._path = path
         self._failpoints = failpoints
+        self._reserve = reserve
+        self._on_trouble: Callable[[StorageError], None] = _nobody_listens
         self._connection = connect(path)
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._gathering = self._new_batch()
@@ -133,6 +143,19 @@ class Journal:
         """Whether a commit failed; nothing more is written then."""
         return self._broken is not None
 
+    def set_aside(self) -> None:
+        """Hold the room of the reserve from now on, until the journal is closed.
+
+        Raises:
+            StorageError: there is not so much of it.
+        """
+        if self._reserve is not None:
+            self._reserve.take()
+
+    def on_trouble(self, told: Callable[[StorageError], None]) -> None:
+        """Have `told` called, on the loop, when the disk is full or broken; `is_broken` tells which."""
+        self._on_trouble = told
+
     async def call(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on the writer thread between two commits and return what it returned.
 
@@ -155,7 +178,11 @@ class Journal:
             self._work.put(lambda: self._commit(batch))
         self._work.put(None)
         await asyncio.to_thread(self._thread.join)
+        if self._broken:
+            self._leave_as_it_is()
         self._connection.close()
+        if self._reserve is not None:
+            self._reserve.give_back()
 
     def _new_batch(self) -> _Batch:
         return _Batch(self._loop.create_future())
@@ -200,6 +227,7 @@ class Journal:
     def _break(self, error: StorageError) -> None:
         self._broken = error
         self._fail(self._gathering, error)
+        self._on_trouble(error)
 
     @staticmethod
     def _fail(batch: _Batch, error: StorageError) -> None:
@@ -217,36 +245,62 @@ class Journal:
             return
         error = None
         try:
-            self._connection.execute("begin immediate")
-            if batch.admitted:
-                _insert(self._connection, "admitted", batch.admitted)
-            if batch.attempts:
-                _insert(self._connection, "attempt", batch.attempts)
-            if batch.done:
-                _insert(self._connection, "done", batch.done)
-            self._failpoints.hit("before-commit")
-            self._connection.execute("commit")
-            self._failpoints.hit("after-commit")
-            if batch.admitted:
-                self._failpoints.hit("admitted")
+            self._with_room(self._insert_all, batch)
         except sqlite3.Error as cause:
-            error = self._broken = StorageError(f"{self._path}: the journal cannot be written: {cause}", hint=_FULL)
+            hint = _FULL if _is_full(cause) else _FAULTY
+            error = self._broken = StorageError(f"{self._path}: the journal cannot be written: {cause}", hint=hint)
             self._rollback()
         self._tell(self._committed, batch, error)
+
+    def _insert_all(self, batch: _Batch) -> None:
+        self._connection.execute("begin immediate")
+        if batch.admitted:
+            _insert(self._connection, "admitted", batch.admitted)
+        if batch.attempts:
+            _insert(self._connection, "attempt", batch.attempts)
+        if batch.done:
+            _insert(self._connection, "done", batch.done)
+        self._failpoints.hit("before-commit")
+        self._connection.execute("commit")
+        self._failpoints.hit("after-commit")
+        if batch.admitted:
+            self._failpoints.hit("admitted")
+
+    def _with_room(self, write: Callable[[W], T], what: W) -> T:
+        """Write; where the disk is full, once more in what was set aside, and say so."""
+        try:
+            return write(what)
+        except sqlite3.Error as cause:
+            if self._reserve is None or not _is_full(cause) or not self._reserve.give_back():
+                raise
+        self._rollback()
+        self._tell(self._on_trouble, StorageError(f"{self._path.parent}: the disk is full", hint=_FULL))
+        return write(what)
+
+    def _leave_as_it_is(self) -> None:
+        """Let closing the connection neither copy from the WAL nor sync: after an I/O error a sync may lie.
+
+        Python 3.11 has no way to set SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE; a checkpoint that is interrupted before its
+        first page leaves both files alone, too.
+        """
+        with contextlib.suppress(sqlite3.Error):  # it may be closed already
+            self._connection.execute("pragma synchronous=off")
+            self._connection.interrupt()
 
     def _rollback(self) -> None:
         if self._connection.in_transaction:
             try:
                 self._connection.execute("rollback")
             except sqlite3.Error:
+                self._leave_as_it_is()
                 self._connection.close()  # the next open replays the WAL up to the last whole commit
 
     def _call(self, work: Callable[[sqlite3.Connection], T], answer: asyncio.Future[T]) -> None:
         try:
-            result = work(self._connection)
+            result = self._with_room(work, self._connection)
         except sqlite3.Error as cause:
             self._rollback()
-            error = self._broken = StorageError(f"{self._path}: {cause}", hint=_FULL)
+            error = self._broken = StorageError(f"{self._path}: {cause}", hint=_FULL if _is_full(cause) else _FAULTY)
             self._tell(self._break, error)
             self._tell(_set_exception, answer, error)
         except BaseException as cause:  # noqa: BLE001  carried to whoever waits, as an executor does; else it waits for ever
@@ -263,6 +317,15 @@ class Journal:
 
 
 _FULL = "free some disk and run the same command again: every committed answer is safe"
+_FAULTY = "see to the disk (`dmesg` tells more) and run the same command again: every committed answer is safe"
+
+
+def _is_full(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL  # Python's own errors have none
+
+
+def _nobody_listens(_: StorageError) -> None:
+    """A journal of its own, without a run around it."""
 
 
 def _insert(connection: sqlite3.Connection, table: str, rows: Sequence[tuple[Any, ...]]) -> None:

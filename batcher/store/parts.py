@@ -7,6 +7,7 @@ otherwise).
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 from batcher.errors import StorageError
 from batcher.money.totals import Totals
 from batcher.store import schemas
-from batcher.store.disk import publish_new, sync_file, sync_folder
+from batcher.store.disk import publish_new, remove, sync_file, sync_folder
 from batcher.store.failpoints import FailPoints
 from batcher.store.rundir import RunDir
 
@@ -174,6 +175,13 @@ class PartBuilder:
         self._failpoints.hit("ledger-published")
         self._publish(self._part.path, self._final_part)
         self._failpoints.hit("part-published")
+
+    def abandon(self) -> None:
+        """Leave nothing of what was not published; it is built again from the journal."""
+        for growing in (self._part, self._ledger):
+            remove(growing.path)
+            with contextlib.suppress(OSError, pa.ArrowException):  # a full disk refuses the footer, too
+                growing.writer.close()
 
     def _check(self, growing: _Growing) -> None:
         footer = read_footer(growing.path)

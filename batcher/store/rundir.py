@@ -83,6 +83,11 @@ class RunDir:
         return self.state / "journal.db"
 
     @property
+    def reserve(self) -> Path:
+        """Disk set aside for the answers that are out when it is full."""
+        return self.state / "reserve"
+
+    @property
     def index(self) -> Path:
         """The plan's blocks."""
         return self.state / "index"
@@ -206,10 +211,17 @@ class Lock:
 
     Raises:
         RunLocked: another process holds it; its pid and start are in the message.
+        StorageError: the folder cannot be written.
     """
 
     def __init__(self, path: Path, *, now: dt.datetime) -> None:
-        self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise StorageError(
+                f"{path.parent}: cannot be written: {error.strerror}; nothing was sent",
+                hint="make it writable, or name another folder with -o (or output.state_dir for the state)",
+            ) from error
         try:
             _take(self._handle)
         except OSError:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,31 @@ def test_an_unknown_point_is_refused():
         FailPoints.parse("frosen")
 
     assert "frozen" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "said"),
+    [
+        ("eio", OSError, "Input/output error"),
+        ("enospc", OSError, "No space left on device"),
+        ("io-error", sqlite3.OperationalError, "disk I/O error"),
+        ("full", sqlite3.OperationalError, "database or disk is full"),
+        ("bug", RuntimeError, "nobody foresaw this"),
+    ],
+)
+def test_a_fault_is_raised_once_at_its_count(fault, kind, said):
+    points = FailPoints.parse(f"sealed:2={fault}")
+    points.hit("sealed")
+    with pytest.raises(kind, match=said):
+        points.hit("sealed")
+    points.hit("sealed")
+
+
+def test_an_unknown_fault_is_refused():
+    with pytest.raises(JobError, match="no fault is named 'fire'") as refused:
+        FailPoints.parse("sealed=fire")
+
+    assert refused.value.hint == "known: eio, enospc, io-error, full, bug"
 
 
 def test_an_armed_point_counts_down_and_kills():

@@ -15,7 +15,9 @@ from batcher.store.blocks import read_answers, read_done
 from batcher.store.failpoints import FailPoints
 from batcher.store.frames import pack_attempt, pack_outcome
 from batcher.store.journal import FEW, Journal
+from batcher.store.reserve import Reserve
 from tests.builders import an_attempt, an_outcome
+from tests.disks import small_disk
 
 ATTEMPT = pack_attempt(an_attempt())
 OUTCOME = pack_outcome(an_outcome())
@@ -250,6 +252,82 @@ async def test_a_refused_commit_fails_all_who_had_gathered_behind_it(path):
 
     assert all(isinstance(error, StorageError) for error in said)
     assert rows(path, "done") == []
+
+
+async def test_on_a_full_disk_there_is_room_for_what_was_out(tmp_path):
+    """The reserve is given up, what could not be written is written, and somebody is told to stop."""
+    with small_disk(tmp_path / "disk", 4 << 20) as disk:
+        path = disk.path / "journal.db"
+        journal = Journal(path, failpoints=FailPoints(), reserve=Reserve(disk.path / "reserve", 1 << 20))
+        told = []
+        journal.on_trouble(told.append)
+        journal.set_aside()
+        disk.fill()
+        big = pack_attempt(an_attempt(body=b"x" * 100_000))
+        for task in range(6):
+            await journal.finish(task, OUTCOME, 1, big)
+        assert (await journal.call(read_done(0, 9)), journal.is_broken) == (set(range(6)), False)
+        await journal.close()
+        disk.clean_up()
+
+        (full,) = told
+        assert (full.message, full.hint.partition(" and ")[0]) == (f"{path.parent}: the disk is full", "free some disk")
+        assert rows(path, "done") == [(task,) for task in range(6)]
+
+
+async def test_room_is_made_for_work_on_a_full_disk_too(path, tmp_path):
+    reserve = Reserve(tmp_path / "reserve", 4096)
+    reserve.take()
+    points = FailPoints.parse("before-commit=full")
+    journal = Journal(path, failpoints=points, reserve=reserve)
+
+    def work(connection):
+        points.hit("before-commit")
+        return "done"
+
+    assert await journal.call(work) == "done"
+    assert not (tmp_path / "reserve").exists()
+    await journal.close()
+
+
+async def test_when_the_reserve_is_used_up_too_it_is_broken(path, tmp_path):
+    reserve = Reserve(tmp_path / "reserve", 4096)
+    journal = Journal(path, failpoints=FailPoints(), reserve=reserve)
+    told = []
+    journal.on_trouble(lambda error: told.append(error.message.partition(": ")[2]))
+    journal.set_aside()
+    await journal.call(no_room)
+    big = pack_attempt(an_attempt(body=b"x" * 1_000_000))
+
+    with pytest.raises(StorageError, match="disk is full"):
+        await journal.finish(1, OUTCOME, 1, big)
+    await journal.close()
+    assert told == ["the disk is full", "the journal cannot be written: database or disk is full"]
+    assert journal.is_broken
+
+
+async def test_after_an_io_error_nothing_touches_the_file_again(path):
+    """Closing SQLite copies the WAL into the database and syncs both, and a sync after a failed one may lie."""
+    journal = Journal(path, failpoints=FailPoints.parse("before-commit:3=io-error"))
+    for task in range(2):
+        await journal.finish(task, OUTCOME, 1, ATTEMPT)
+    wal = path.with_name("journal.db-wal")
+    before = (path.read_bytes(), wal.read_bytes())
+
+    with pytest.raises(StorageError, match="disk I/O error") as refused:
+        await journal.finish(2, OUTCOME, 1, ATTEMPT)
+    await journal.close()
+
+    assert "dmesg" in refused.value.hint
+    assert (path.read_bytes(), wal.read_bytes()) == before
+    assert rows(path, "done") == [(0,), (1,)]
+
+
+async def test_a_journal_in_order_is_closed_into_one_file(path):
+    journal = open_journal(path)
+    await journal.finish(1, OUTCOME, 1, ATTEMPT)
+    await journal.close()
+    assert [left.name for left in path.parent.iterdir()] == ["journal.db"]
 
 
 async def test_work_that_the_database_refuses_breaks_it_too(path):

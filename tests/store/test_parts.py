@@ -104,6 +104,17 @@ def test_a_part_and_its_ledger_appear_whole(rundir):
     assert pq.read_metadata(rundir.part(1, BLOCKS)).num_row_groups == 2
 
 
+def test_what_is_abandoned_leaves_nothing(rundir):
+    builder = a_builder(rundir)
+    data, ledger, _ = a_slice(0, 2)
+    builder.add(data, ledger)
+    builder.flush()
+    builder.abandon()
+
+    for folder in (rundir.tmp, rundir.data, rundir.attempts):
+        assert list(folder.iterdir()) == []
+
+
 def test_a_footer_says_what_the_file_holds(rundir):
     build(rundir)
 

@@ -12,6 +12,7 @@ import pytest
 
 from batcher.errors import Exit, RunLocked, StorageError
 from batcher.store.rundir import Lock, RunDir, lock_owner
+from tests.disks import small_disk
 
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=dt.UTC)
 HOLDER = """
@@ -224,3 +225,13 @@ def test_a_lock_that_does_not_say_whose_it_is_still_holds(rundir, content):
         Lock(rundir.lock, now=NOW)
     assert refused.value.pid is None
     lock.release()
+
+
+def test_a_state_that_cannot_be_written_is_told(tmp_path):
+    rundir = RunDir.at(tmp_path / "out", tmp_path / "disk" / "state")
+    with small_disk(tmp_path / "disk", 1 << 20) as disk:
+        rundir.make()
+        disk.protect()
+        with pytest.raises(StorageError) as refused:
+            Lock(rundir.lock, now=NOW)
+    assert refused.value.message == f"{rundir.state}: cannot be written: Read-only file system; nothing was sent"

@@ -1,11 +1,7 @@
 """Whatever is wrong with what we are given: the exit code, the words, and how little was sent."""
 
-import json
 import os
-import subprocess
-import sys
 import tracemalloc
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,7 +9,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from batcher.errors import Exit
-from batcher.store.rundir import Lock
 from tests.whole.console import KEY, MODEL, batcher_against, rows_of
 
 RUN = ("run", "-i", "p.jsonl", "-m", MODEL, "-o", "out/a")
@@ -36,17 +31,6 @@ def batcher(endpoint, capfd):
 def given(here):
     """Writes the input file."""
     return (here / "p.jsonl").write_bytes
-
-
-def process(*argv, **environ):
-    return subprocess.run(
-        [sys.executable, "-m", "batcher", *argv],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | environ,
-        timeout=60,
-    )
 
 
 def refused(said, *lines, exit_code=Exit.USAGE):
@@ -89,76 +73,6 @@ def test_a_job_that_was_refused_runs_once_it_is_right(batcher, given):
     assert batcher(*RUN).exit_code == Exit.USAGE
     given(GOOD)
     assert batcher(*RUN).exit_code == Exit.DONE
-
-
-def test_an_empty_file_is_a_run_of_no_rows(batcher, given, here):
-    given(b"")
-
-    said = batcher(*RUN)
-
-    assert (said.exit_code, said.sent, said.verdict) == (Exit.DONE, 0, "done: 0 of 0 ok")
-    (anchor,) = (here / "out/a/data").iterdir()
-    assert pq.ParquetFile(anchor).metadata.num_rows == 0
-    assert "status" in pq.read_table(here / "out/a/data").column_names
-    assert (here / "out/a/_SUCCESS").exists()
-
-
-def test_a_broken_line_fails_alone_and_says_where_it_stands(batcher, given):
-    given(GOOD + b'{"prompt": "What\n' + GOOD)
-
-    said = batcher(*RUN)
-
-    assert (said.exit_code, said.sent, said.verdict) == (Exit.ROWS_FAILED, 2, "done: 2 of 3 ok, 1 failed")
-    message = "p.jsonl:2: not JSON: unexpected end of data (column 17)"
-    assert rows_of("out/a", *ROW) == [ASKED, ("row-1", "failed", "bad_input", message), ASKED]
-
-
-def test_a_broken_line_under_strict(batcher, given):
-    given(GOOD + b'{"prompt": "What\n' + GOOD)
-
-    refused(
-        batcher(*RUN, "--strict"),
-        "error: 1 row cannot be read:",
-        "error:   p.jsonl:2: not JSON: unexpected end of data (column 17)",
-        "  without --strict they become failed rows of the output",
-    )
-
-
-def test_a_column_that_the_template_wants_and_nobody_has(batcher, given):
-    given(b'{"name": "x"}\n')
-
-    refused(
-        batcher(*RUN, "--template", "Hi {{ nme }}"),
-        "error: [prompt] template: column 'nme' not found in p.jsonl; did you mean 'name'?",
-        "  its columns: name",
-    )
-
-
-@pytest.mark.parametrize("other", [b'{"name": null}\n', b'{"age": 3}\n'])
-def test_a_column_that_is_null_or_missing_in_one_row(batcher, given, other):
-    given(b'{"name": "x"}\n' + other)
-
-    said = batcher(*RUN, "--template", "Hi {{ name }}")
-
-    assert (said.exit_code, said.sent) == (Exit.ROWS_FAILED, 1)
-    assert rows_of("out/a", *ROW)[1] == ("row-1", "failed", "bad_input", "p.jsonl:2: column 'name' is null")
-
-
-def test_a_prompt_that_is_null(batcher, given):
-    given(GOOD + b'{"prompt": null}\n')
-
-    assert batcher(*RUN).exit_code == Exit.ROWS_FAILED
-    assert rows_of("out/a", *ROW)[1] == ("row-1", "failed", "bad_input", "p.jsonl:2: column 'prompt' is null")
-
-
-def test_a_lone_surrogate(batcher, given):
-    given(GOOD + b'{"prompt": "half \\ud83d a smile"}\n')
-
-    said = batcher(*RUN)
-
-    assert (said.exit_code, said.sent) == (Exit.ROWS_FAILED, 1)
-    message = "p.jsonl:2: not JSON: no low surrogate in string (column 18)"
-    assert rows_of("out/a", *ROW) == [ASKED, ("row-1", "failed", "bad_input", message)]
 
 
 @pytest.mark.parametrize(
@@ -296,65 +210,3 @@ def test_an_output_that_cannot_be_written(batcher, given):
         "  name another folder with -o",
         exit_code=Exit.STORAGE,
     )
-
-
-def test_a_run_directory_of_another_job(batcher, given):
-    given(GOOD)
-    assert batcher(*RUN, "--temperature", "0.5").exit_code == Exit.DONE
-
-    refused(
-        batcher(*RUN, "--temperature", "0.7", "--label", "team=x"),
-        "error: out/a: this run was planned for another job",
-        "  generation.temperature: 0.5 → 0.7",
-        '  labels.team: default → "x"',
-        "  to start afresh: name another folder with -o, or remove out/a",
-    )
-    assert batcher(*RUN, "--temperature", "0.5", "--concurrency", "3").sent == 0  # how fast is no part of the plan
-
-
-def test_an_input_that_has_grown(batcher, given):
-    given(GOOD)
-    assert batcher(*RUN).exit_code == Exit.DONE
-    given(GOOD * 2)
-
-    said = batcher(*RUN)
-
-    assert (said.exit_code, said.sent, said.out) == (Exit.USAGE, 0, "")
-    assert said.refusal[0] == "error: out/a: the input has changed"
-    assert said.refusal[1].startswith("  p.jsonl: ")
-    assert said.refusal[-1] == "  to start afresh: name another folder with -o, or remove out/a"
-
-
-def test_an_input_of_which_one_byte_has_changed_behind_our_back(batcher, given, here):
-    """Same size, same mtime: the hash of the block tells."""
-    given(GOOD * 5)
-    stat = (here / "p.jsonl").stat()
-    assert process(*RUN, BATCHER_FAILPOINT="planned").returncode < 0
-    given(GOOD * 4 + GOOD.replace(b"1 + 2", b"1 + 3"))
-    os.utime(here / "p.jsonl", ns=(stat.st_atime_ns, stat.st_mtime_ns))
-
-    said = batcher(*RUN)
-
-    assert (said.exit_code, said.sent) == (Exit.USAGE, 0)
-    changed = "p.jsonl: changed since it was planned: block 1 is not what it was"
-    assert said.verdict == f"{changed}; 0 of 5 answers are safe on disk"
-    assert "note: put the file back as it was, or start a fresh run in another directory" in said.out.splitlines()
-
-
-def test_a_second_process_on_the_same_run(given, here, endpoint):
-    given(GOOD)
-    state = here / "out/a/.state"
-    state.mkdir(parents=True)
-    lock = Lock(state / "lock", now=datetime(2026, 11, 22, 8, 30, tzinfo=UTC))
-    try:
-        done, as_json = process(*RUN), process(*RUN, "--json")
-    finally:
-        lock.release()
-
-    assert done.returncode == as_json.returncode == Exit.LOCKED
-    owner = f"process {os.getpid()}, started 2026-11-22T08:30:00+00:00, owns this run"
-    assert done.stderr.splitlines() == [
-        f"error: out/a: {owner}; nothing was sent",
-        "  wait for it, stop it, or name another folder with -o",
-    ]
-    assert json.loads(as_json.stdout)["error"]["kind"] == "RunLocked"

@@ -7,81 +7,26 @@ import pytest
 
 from batcher.errors import Exit, PlanChanged, StorageError
 from batcher.records import Status
-from batcher.store.failpoints import NAMES
 from tests.whole.runs import (
     Watched,
     a_job,
     call,
     column,
-    data,
     ledger,
     manifest,
     run,
     run_argv,
     sums,
-    total,
     write_lines,
 )
 
 ROWS = 40
 KILLED = -9
-CONCURRENCY = 8
-AT_A_RETRY = {"reopened", "success-removed"}
-UNARMED = {"part-half-written"}  # needs a part of more than one row group; below
-POINTS = [name for name in NAMES if name not in AT_A_RETRY | UNARMED]
 
 
 @pytest.fixture
 def rows(tmp_path):
     return write_lines(tmp_path / "rows.jsonl", [*sums(ROWS - 1), "{broken"])
-
-
-def check_finished(out, tasks=ROWS):
-    assert column(out, "task") == list(range(tasks))
-    assert column(out, "status") == ["ok"] * (tasks - 1) + ["failed"]
-    assert all(str(n * 7) in text for n, text in enumerate(column(out, "response")[:-1]))
-    assert (out / "_SUCCESS").exists()
-    assert list((out / ".tmp").iterdir()) == []
-    assert list((out / ".state" / "blocks").iterdir()) == []
-
-
-def check_ledger(out, emulator, summary):
-    """What the server counted lies between what we know and what we must fear."""
-    attempts = ledger(out)
-    counted = emulator.totals()
-    maybe = attempts.filter(pc.equal(attempts.column("billed"), "maybe"))
-    known = total(data(out), "input_tokens")
-    assert known <= counted.input_tokens <= known + total(maybe, "reserve_input_tokens")
-    assert summary.totals.attempts == attempts.num_rows
-    assert summary.totals.maybe_billed == maybe.num_rows
-    assert set(maybe.column("verdict").to_pylist()) <= {"lost"}
-    assert summary.totals.cost_usd == total(data(out), "cost_usd") == total(attempts, "cost_usd")
-
-
-@pytest.mark.parametrize("point", POINTS)
-def test_a_run_killed_at_any_point_goes_on(emulator, rows, tmp_path, point):
-    out = tmp_path / "out"
-    killed = call(*run_argv(rows, out, emulator.url), BATCHER_FAILPOINT=point)
-    assert killed.returncode == KILLED, killed.stderr
-
-    summary = run(a_job(emulator.url, rows, limits__concurrency=CONCURRENCY), out)
-
-    check_finished(out)
-    check_ledger(out, emulator, summary)
-    assert emulator.totals().requests <= ROWS - 1 + CONCURRENCY
-    assert run(a_job(emulator.url, rows), out).sent == 0
-
-
-def test_a_run_killed_between_two_row_groups_goes_on(emulator, tmp_path):
-    out = tmp_path / "out"
-    big = [{"prompt": f"What is {n} * 7? " + "x" * 1_000_000} for n in range(18)]
-    rows = write_lines(tmp_path / "rows.jsonl", big)
-    killed = call(*run_argv(rows, out, emulator.url), BATCHER_FAILPOINT="part-half-written")
-    assert killed.returncode == KILLED, killed.stderr
-    assert [path.name for path in (out / "data").iterdir()] == ["train-00000-of-00002.parquet"]
-    assert run(a_job(emulator.url, rows), out).sent == 0
-    assert column(out, "task") == list(range(18))
-    assert list((out / ".tmp").iterdir()) == []
 
 
 def test_lost_attempts_are_told_and_counted(emulator, rows, tmp_path):
@@ -114,15 +59,6 @@ def test_a_finished_run_sends_nothing_and_stays_as_it_is(emulator, rows, tmp_pat
     assert (again.sent, emulator.totals().requests) == (0, sent)
     assert (again.totals, again.exit_code, again.verdict) == (first.totals, first.exit_code, first.verdict)
     assert {path: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
-
-
-def test_limits_may_change_and_the_question_may_not(emulator, rows, tmp_path):
-    out = tmp_path / "out"
-    run(a_job(emulator.url, rows), out)
-    assert run(a_job(emulator.url, rows, limits__concurrency=3, retry__attempts=9), out).sent == 0
-    with pytest.raises(PlanChanged) as refused:
-        run(a_job(emulator.url, rows, generation__temperature=0.7), out)
-    assert any("generation.temperature" in line and "0.7" in line for line in refused.value.differences)
 
 
 def test_a_finished_run_whose_input_has_changed_is_refused(emulator, rows, tmp_path):

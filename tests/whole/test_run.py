@@ -5,9 +5,7 @@ from decimal import Decimal
 import duckdb
 import orjson
 import pandas as pd
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pytest
 
 from batcher.emulator.server import Emulator
@@ -198,30 +196,6 @@ def test_samples_are_rows_of_their_own(emulator, tmp_path):
     assert (summary.rows, summary.samples, summary.tasks, emulator.totals().requests) == (40, 3, 120, 120)
 
 
-def test_parquet_with_nested_and_dictionary_columns(emulator, tmp_path):
-    table = pa.table(
-        {
-            "id": pa.array([2**62, -5, 7], pa.int64()),
-            "prompt": pa.array(["What is 1 + 1?", "What is 2 + 2?", "What is 3 + 3?"]).dictionary_encode(),
-            "tags": pa.array([["a", "b"], [], None], pa.list_(pa.string())),
-            "meta": pa.array([{"n": 1, "deep": {"x": [1.5]}}, None, {"n": 3, "deep": None}]),
-            "lang": pa.array(["en", "en", "de"]).dictionary_encode(),
-            "score": pa.array([1, None, 3], pa.int32()),
-        }
-    )
-    pq.write_table(table, tmp_path / "rows.parquet", row_group_size=2)
-    run(a_job(emulator.url, tmp_path / "rows.parquet"), tmp_path / "out")
-    found = data(tmp_path / "out")
-    assert found.column("id").to_pylist() == [str(2**62), "-5", "7"]
-    for name in ("lang", "score", "tags", "meta"):
-        values = found.column(name).to_pylist()
-        wanted = table.column(name).to_pylist()
-        if pa.types.is_large_string(found.schema.field(name).type) and name in {"tags", "meta"}:
-            values = [value and orjson.loads(value) for value in values]
-        assert values == wanted, name
-    assert found.column("response").null_count == 0
-
-
 def test_files_folders_and_globs_in_the_order_given(emulator, tmp_path):
     write_lines(tmp_path / "b.jsonl", sums(3))
     write_lines(tmp_path / "folder" / "part-10.jsonl", sums(1, start=20))
@@ -232,14 +206,6 @@ def test_files_folders_and_globs_in_the_order_given(emulator, tmp_path):
     run(job, tmp_path / "out")
     assert column(tmp_path / "out", "id") == ["q0", "q1", "q2", "q10", "q20", "q30", "q40"]
     assert column(tmp_path / "out", "ordinal") == list(range(7))
-
-
-def test_duplicates_of_prompts_and_ids_are_rows_like_any_other(emulator, tmp_path):
-    rows = write_lines(tmp_path / "rows.jsonl", [{"id": "same", "prompt": "What is 4 + 4?"}] * 20)
-    run(a_job(emulator.url, rows), tmp_path / "out")
-    assert column(tmp_path / "out", "id") == ["same"] * 20
-    assert emulator.totals().requests == 20
-    assert len(set(column(tmp_path / "out", "response"))) == 1
 
 
 def test_prompts_may_be_left_out_and_raw_replies_kept(emulator, tmp_path):
@@ -312,15 +278,6 @@ def test_an_unknown_price_is_null(emulator, tmp_path):
     assert column(tmp_path / "out", "cost_usd") == [None, None]
     assert all(tokens > 0 for tokens in column(tmp_path / "out", "input_tokens"))
     assert summary.totals.unpriced == 2
-
-
-def test_an_empty_input_is_a_finished_run(emulator, tmp_path):
-    (tmp_path / "rows.jsonl").write_bytes(b"")
-    summary = run(a_job(emulator.url, tmp_path / "rows.jsonl"), tmp_path / "out")
-    assert (summary.exit_code, summary.tasks) == (Exit.DONE, 0)
-    assert (tmp_path / "out" / "_SUCCESS").exists()
-    assert data(tmp_path / "out").num_rows == 0
-    assert emulator.totals().requests == 0
 
 
 def test_strict_refuses_before_anything_is_sent(emulator, tmp_path):
