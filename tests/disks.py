@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+_PAGE_BYTES = 4096
+
 
 @dataclass(frozen=True, slots=True)
 class Disk:
@@ -18,11 +20,13 @@ class Disk:
 
     path: Path
 
-    def fill(self) -> None:
-        """Leave not a byte free."""
-        with contextlib.suppress(OSError), (self.path / "ballast").open("wb", buffering=0) as ballast:
-            while True:
-                ballast.write(bytes(4096))
+    def fill(self, *, but_pages: int = 0) -> None:
+        """Leave not a byte free, or so many pages."""
+        with (self.path / "ballast").open("wb", buffering=0) as ballast:
+            with contextlib.suppress(OSError):
+                while True:
+                    ballast.write(bytes(_PAGE_BYTES))
+            ballast.truncate(max(0, ballast.tell() - but_pages * _PAGE_BYTES))
 
     def clean_up(self) -> None:
         """Remove what `fill` wrote."""

@@ -177,17 +177,28 @@ def _new_plan(  # noqa: PLR0913
     check_new(job, rundir)
     files = find_inputs(job.input, spool=rundir.spool, stdin=stdin, told=lambda copied_bytes: counted(0, copied_bytes))
     plan = draft_plan(job, rundir, files, limit=limit, rows_a_block=block_rows(job), now=now, counted=counted)
+    try:
+        _freeze(plan)
+    except OSError as error:
+        raise StorageError(
+            f"{rundir.out}: the plan cannot be written: {error.strerror or error}; nothing was sent",
+            hint="free some disk, or name another folder with -o",
+        ) from error
+    failpoints.hit("planned")
+    return plan
+
+
+def _freeze(plan: Plan) -> None:
+    rundir = plan.rundir
     for stale in rundir.parts():  # the anchor of a plan that was never finished
         stale.unlink()
     save_index(plan.index, rundir.index)
     plan.terms.rates.write(rundir.prices)
-    rundir.write_card(card(plan.manifest, plan.schema, None, licence=job.output.license))
+    rundir.write_card(card(plan.manifest, plan.schema, None, licence=plan.job.output.license))
     write_anchor(rundir, plan.schema, plan.blocks, plan.terms.run_id)
     rundir.journal.touch()  # before the manifest: where that is and the journal is not, the state is gone
     sync_folder(rundir.state)
     rundir.write_manifest(plan.manifest)
-    failpoints.hit("planned")
-    return plan
 
 
 def check_new(job: Job, rundir: RunDir) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from batcher.errors import RunLocked, StorageError
-from batcher.store.disk import remove, sync_folder, write_whole
+from batcher.store.disk import remove, sync_folder, unfinished, write_whole
 
 FORMAT_VERSION = 1
 _TRIES, _TRY_EVERY_S = 3, 0.02  # whoever asks for the owner holds the lock for an instant
@@ -141,13 +141,22 @@ class RunDir:
             self.blocks.mkdir(exist_ok=True)
             self.spool.mkdir(exist_ok=True)
         except OSError as error:
-            raise StorageError(
-                f"{self.out}: cannot be written: {error.strerror}", hint="name another folder with -o"
-            ) from error
+            self.unmake(new)
+            raise self._unwritable(error) from error
         return new
+
+    def _unwritable(self, error: OSError) -> StorageError:
+        is_apart = not self.state.is_relative_to(self.out) and Path(error.filename or "").is_relative_to(self.state)
+        where, setting = (self.state, "output.state_dir") if is_apart else (self.out, "-o")
+        return StorageError(f"{where}: cannot be written: {error.strerror}", hint=f"name another folder with {setting}")
 
     def unmake(self, made: tuple[Path, ...]) -> None:
         """Take away what `make` made, when nothing came of it; the folders around the run's own only when empty."""
+        if self.out in made:  # else what lies there may be somebody's
+            for path in (self.prices, self.readme, self.manifest):
+                with contextlib.suppress(OSError):
+                    remove(path)
+                    remove(unfinished(path))
         for folder in reversed(made):
             if folder in (self.data, self.attempts, self.tmp, self.state):
                 shutil.rmtree(folder, ignore_errors=True)
@@ -229,7 +238,8 @@ class Lock:
             os.close(self._handle)
             raise _locked(path, owner) from None
         os.ftruncate(self._handle, 0)
-        os.pwrite(self._handle, orjson.dumps({"pid": os.getpid(), "since": now.isoformat(timespec="seconds")}), 0)
+        with contextlib.suppress(OSError):  # a full disk: the lock holds all the same, it only says less
+            os.pwrite(self._handle, orjson.dumps({"pid": os.getpid(), "since": now.isoformat(timespec="seconds")}), 0)
 
     def release(self) -> None:
         """Let go."""
