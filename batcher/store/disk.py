@@ -53,20 +53,15 @@ def sync_folder(path: Path) -> None:
     sync_file(path)
 
 
-def unfinished(path: Path) -> Path:
-    """The name under which `write_whole` writes a file; left behind when it fails."""
-    return path.with_name(f".{path.name}.new")
-
-
 def write_whole(path: Path, content: bytes, *, sync: bool = True) -> None:
     """Replace a small file by a whole new one; a reader sees the old or the new, never half."""
-    new = unfinished(path)
-    with new.open("wb") as file:
+    unfinished = path.with_name(f".{path.name}.new")
+    with unfinished.open("wb") as file:
         file.write(content)
         if sync:
             file.flush()
             os.fsync(file.fileno())
-    new.replace(path)
+    unfinished.replace(path)
     if sync:
         sync_folder(path.parent)
 

@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from batcher.errors import RunLocked, StorageError
-from batcher.store.disk import remove, sync_folder, unfinished, write_whole
+from batcher.store.disk import remove, sync_folder, write_whole
 
 FORMAT_VERSION = 1
 _TRIES, _TRY_EVERY_S = 3, 0.02  # whoever asks for the owner holds the lock for an instant
@@ -153,10 +153,9 @@ class RunDir:
     def unmake(self, made: tuple[Path, ...]) -> None:
         """Take away what `make` made, when nothing came of it; the folders around the run's own only when empty."""
         if self.out in made:  # else what lies there may be somebody's
-            for path in (self.prices, self.readme, self.manifest):
+            for path in (self.prices, self.readme, self.manifest, *self.out.glob(".*.new")):  # and halves of them
                 with contextlib.suppress(OSError):
                     remove(path)
-                    remove(unfinished(path))
         for folder in reversed(made):
             if folder in (self.data, self.attempts, self.tmp, self.state):
                 shutil.rmtree(folder, ignore_errors=True)

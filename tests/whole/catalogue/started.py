@@ -15,6 +15,7 @@ from batcher.emulator.server import Emulator
 from batcher.emulator.settings import Latency, Settings
 from tests.whole.runs import command, environment
 
+EXIT_BUG = 70  # as the README's table of exit codes has it
 _PATIENCE_S = 60.0
 _LOOK_EVERY_S = 0.02
 

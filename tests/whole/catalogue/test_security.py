@@ -11,11 +11,10 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 import pytest
 
-from batcher.cli.app import EXIT_BUG
 from batcher.emulator.server import Emulator
 from batcher.emulator.settings import Settings
 from batcher.errors import Exit
-from tests.whole.catalogue.started import Started, holding
+from tests.whole.catalogue.started import EXIT_BUG, Started, holding
 from tests.whole.runs import MODEL, a_job, column, command, run, run_argv, sums, write_lines
 
 CANARY = "canary/9d2e61+not-for-anybody~77aa"  # no shape that a pattern would know

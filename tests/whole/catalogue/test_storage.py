@@ -9,14 +9,13 @@ import pandas as pd
 import pyarrow.dataset as ds
 import pytest
 
-from batcher.cli.app import EXIT_BUG
 from batcher.engine.local import Options, run_job
 from batcher.errors import Exit, StorageError
 from batcher.job.key import Secret
 from batcher.store.failpoints import FailPoints
 from batcher.store.reserve import LEAST_BYTES
 from tests.disks import small_disk
-from tests.whole.catalogue.started import Started, check_journal, holding
+from tests.whole.catalogue.started import EXIT_BUG, Started, check_journal, holding
 from tests.whole.runs import (
     KEY,
     Watched,
