@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batcher.emulator.faults import Fault, FaultKind, Faults, Rule
+from batcher.emulator.journal import Totals
+from batcher.emulator.server import Emulator
 from batcher.emulator.settings import Settings
 from batcher.engine.local import Options, retry_run, run_job
 from batcher.engine.progress import Snapshot, Summary
@@ -135,6 +138,14 @@ def call(*argv: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command(*argv), env=environment(**more), capture_output=True, text=True, timeout=60, check=False
     )
+
+
+def settled(emulator: Emulator) -> Totals:
+    """What has arrived, when whoever sent it may be dead: its last requests stand before this one at the endpoint."""
+    for _ in range(2):
+        with urllib.request.urlopen(f"{emulator.url}/_emulator/totals", timeout=60) as reply:
+            reply.read()
+    return emulator.totals()
 
 
 def run_argv(rows: Path, out: Path, url: str, *more: str) -> list[str]:

@@ -16,6 +16,7 @@ from tests.whole.runs import (
     manifest,
     run,
     run_argv,
+    settled,
     sums,
     write_lines,
 )
@@ -76,7 +77,7 @@ def test_a_damaged_block_file_is_a_storage_error(emulator, rows, tmp_path):
     content = bytearray(block.read_bytes())
     content[len(content) // 2] ^= 1
     block.write_bytes(content)
-    sent = emulator.totals().requests
+    sent = settled(emulator).requests
 
     summary = run(a_job(emulator.url, rows), out)
 

@@ -15,7 +15,19 @@ import pytest
 
 from batcher.errors import Exit
 from tests.whole.console import rows_of
-from tests.whole.runs import MODEL, call, column, command, data, environment, manifest, run_argv, sums, write_lines
+from tests.whole.runs import (
+    MODEL,
+    call,
+    column,
+    command,
+    data,
+    environment,
+    manifest,
+    run_argv,
+    settled,
+    sums,
+    write_lines,
+)
 
 RUN = ("run", "-i", "p.jsonl", "-m", MODEL, "-o", "out/a")
 GOOD = b'{"id": "a", "prompt": "What is 1 + 2?"}\n'
@@ -430,7 +442,7 @@ def test_d28_what_is_whole_can_be_asked_as_the_message_says(batcher, here):
 
 
 @pytest.mark.parametrize("point", ["block-written", "after-commit:3"])
-def test_d28_a_run_begun_on_a_whole_file_does_not_go_on_with_a_cut_one(batcher, here, point):
+def test_d28_a_run_begun_on_a_whole_file_does_not_go_on_with_a_cut_one(batcher, here, emulator, point):
     """A file that was cut after planning is another input: exit 2, nothing sent; put back, the run goes on."""
     whole = gzip.compress(b"".join(orjson.dumps(row) + b"\n" for row in sums(50)))
     file = here / "p.jsonl.gz"
@@ -438,6 +450,7 @@ def test_d28_a_run_begun_on_a_whole_file_does_not_go_on_with_a_cut_one(batcher, 
     stat = file.stat()
     run = ("run", "-i", "p.jsonl.gz", "-m", MODEL, "-o", "out/a")
     assert call(*run, BATCHER_FAILPOINT=point).returncode < 0
+    settled(emulator)
     file.write_bytes(whole[:-20])
 
     said = batcher(*run)

@@ -27,6 +27,7 @@ from tests.whole.runs import (
     manifest,
     run,
     run_argv,
+    settled,
     sums,
     write_lines,
 )
@@ -146,7 +147,7 @@ def check_failed(verdict, notes, out, emulator):
     _, done = check_journal(out)
     assert 0 < done < ROWS
     assert done - OUT <= int(verdict.removeprefix(f"{broken}; ").partition(" of ")[0]) <= done
-    asked = emulator.totals().requests
+    asked = settled(emulator).requests
     assert asked <= done + OUT
 
     again = run(a_job(emulator.url, out.parent / "rows.jsonl"), out)
@@ -199,7 +200,7 @@ def test_d35_an_output_that_became_read_only_is_told(emulator, rows, tmp_path):
         out = disk.path / "out"
         argv = run_argv(rows, out, emulator.url)
         assert call(*argv, BATCHER_FAILPOINT="after-commit:5").returncode < 0
-        sent = emulator.totals().requests
+        sent = settled(emulator).requests
         disk.protect()
 
         ended = call(*argv)
@@ -238,7 +239,7 @@ def check_unseen(out, emulator, rows):
     assert list((out / ".tmp").iterdir()) == []
     assert not (out / "_SUCCESS").exists()
     _, done = check_journal(out)
-    asked = emulator.totals().requests
+    asked = settled(emulator).requests
 
     assert run(a_job(emulator.url, out.parent / "rows.jsonl"), out).exit_code == Exit.DONE
 
