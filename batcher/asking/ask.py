@@ -15,8 +15,10 @@ from typing import NamedTuple
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 
+from batcher.asking.health import Health
 from batcher.asking.scrub import scrub
 from batcher.asking.transport import Transport
+from batcher.gemini.origin import loads
 from batcher.gemini.refusal import OK, Verdict, backoff_s, hinted_s, judge, status_of
 from batcher.gemini.reply import Cut, Unreadable, read
 from batcher.job.spec import Retry
@@ -54,7 +56,7 @@ class OpenTask:
     Attributes:
         attempts: requests made so far, of earlier sessions too; the next one's `n` is one more.
         counted: of which count against the job's limit.
-        active_s: time spent asking and backing off, without the time the gate made it wait.
+        active_s: time spent asking and backing off, without the time the gate made it wait, be it for an outage to end.
         waiting: asleep or at the gate: it holds no slot and may be cancelled without loss.
     """
 
@@ -129,6 +131,8 @@ class Asker:
     ) -> None:
         self._door = door
         self._gate = gate
+        self._breaker = gate.breaker
+        self._health = Health(gate, secret=secret, max_hint_s=retry.max_hint_s)
         self._journal = journal
         self._retry = retry
         self._world = world
@@ -189,8 +193,15 @@ class Asker:
             task.request.output_bound,
             body,
         )
-        task.counted += verdict.counted
-        task.active_s += reply.latency_ms / 1000
+        if verdict is OK and self._breaker.is_closed:  # nearly every reply
+            self._breaker.answers += 1
+            had_a_chance = True
+        else:
+            before = sum(task.tries.values())
+            had_a_chance = not self._health.report(permit, verdict, nth=task.attempts, before=before)
+        if had_a_chance:
+            task.counted += verdict.counted
+            task.active_s += reply.latency_ms / 1000
         turn = Turn(attempt, verdict, known, permit)
         self._on_turn(turn)
         return turn
@@ -247,6 +258,8 @@ class Asker:
         if self.draining:
             raise Drained
         task.waiting = True
+        if loads(turn.verdict):
+            task.backoff_s += await self._gate.afford_retry()
 
     def _spent(self, task: OpenTask, verdict: Verdict) -> bool:
         """Whether this was the last try: of the job's count, of this reason's, or of the row's time."""
@@ -257,15 +270,18 @@ class Asker:
         return task.counted >= self._retry.attempts or task.active_s >= self._retry.row_deadline_s
 
     def _wait_s(self, task: OpenTask, verdict: Verdict) -> float:
+        is_out = not self._breaker.is_closed
         if verdict.wait_s is not None:
             wait = self._hinted(verdict)
+        elif is_out and verdict.kind is Kind.RETRY:
+            wait = 0.0  # the gate holds it until the outage is over, or it is the next probe
         elif verdict.kind is Kind.THROTTLED or verdict.counted:
             tries = max(0, task.tries.get(verdict.reason, 0))
             wait = backoff_s(tries, jitter=self._world.chance(), max_s=self._retry.max_backoff_s)
         else:
             wait = backoff_s(min(task.attempts, 10), jitter=self._world.chance(), max_s=self._retry.max_backoff_s)
         task.backoff_s = wait
-        if verdict.kind is Kind.RETRY:
+        if verdict.kind is Kind.RETRY and not is_out:
             task.active_s += wait
         return wait
 

@@ -39,6 +39,7 @@ from batcher.errors import Interrupted, PlanChanged, StorageError
 from batcher.job.key import Secret
 from batcher.job.spec import Auth, Job, Stream
 from batcher.pacing.gate import Gate, Quotas
+from batcher.pacing.outage import Patience
 from batcher.records import Status
 from batcher.store.blocks import BlockRow, clear_block, is_sealed, read_blocks, recover_lost, withdraw_unsent
 from batcher.store.disk import remove
@@ -210,13 +211,22 @@ async def _ask_all(
         requests_per_day=limits.requests_per_day,
     )
     used = await used_today(plan, rows, journal, now_us=options.wall_us())
-    gate = Gate(quotas, slots=limits.concurrency, now=loop.time, wall_us=options.wall_us, used_today=used)
+    retry = plan.job.retry
+    gate = Gate(
+        quotas,
+        slots=limits.concurrency,
+        now=loop.time,
+        wall_us=options.wall_us,
+        used_today=used,
+        patience=Patience(max_outage_s=retry.max_outage_s, probe_after_s=retry.probe_after_s),
+        chance=random.random,
+    )
     async with open_door(plan, key) as door:
         asker = Asker(
             door=door,
             gate=gate,
             journal=journal,
-            retry=plan.job.retry,
+            retry=retry,
             world=World(now_s=loop.time, wall_us=options.wall_us, chance=random.random),
             secret=key.reveal(),
             on_turn=tally.turn,

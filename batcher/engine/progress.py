@@ -8,8 +8,9 @@ from decimal import Decimal
 
 from batcher.errors import Exit
 from batcher.money.totals import Tokens, Totals
+from batcher.pacing.outage import Outage
 
-__all__ = ["Phase", "Snapshot", "Summary", "Tokens", "Totals"]
+__all__ = ["Outage", "Phase", "Snapshot", "Summary", "Tokens", "Totals"]
 
 
 class Phase(enum.StrEnum):
@@ -30,13 +31,14 @@ class Snapshot:
         done_before: tasks that an earlier session had finished.
         in_flight, waiting: open tasks with a request out, and without.
         limited_by: what the next request waits for: `concurrency`, `requests/min`, `input tokens/min`, `requests/day`,
-            `journal`, `sealing` or empty; as it was most of the last seconds.
+            `journal`, `sealing` or empty; as it was most of the last seconds. `outage` while one goes on.
         elapsed_s: of this session.
         rate_per_s: tasks finished a second, over the last seconds.
         eta_s: at the pace of the last minute; None while nobody can tell.
         p50_ms, p95_ms: latency of the answers of the last minute, within 2.2 %; None while there are none.
         projected_usd: what the whole run will have cost if the rest costs what this session did a task; None while
             nobody can tell, and where a price is unknown.
+        outage: of the endpoint, while one goes on.
     """
 
     phase: Phase
@@ -52,6 +54,7 @@ class Snapshot:
     p50_ms: float | None = None
     p95_ms: float | None = None
     projected_usd: Decimal | None = None
+    outage: Outage | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from batcher.engine.work import Chunk, Work, WorkList
 from batcher.errors import BatcherError
 from batcher.money.totals import Totals
 from batcher.pacing.gate import Gate
+from batcher.pacing.outage import Outage
 from batcher.pacing.permit import CONCURRENCY, Permit
 from batcher.records import Status
 from batcher.store.blocks import BlockRow, is_sealed
@@ -69,6 +70,7 @@ class Session:
         self._few = asyncio.Event()  # are ready
         self._sendable = asyncio.Event()  # something is ready, a slot is free, or all is fed
         gate.on_free(self._sendable.set)
+        gate.on_outage_too_long(halt.stop)
         self._full = False
         self._held_bytes = 0
         self._most_held_bytes = most_held_bytes
@@ -98,6 +100,11 @@ class Session:
         # While tasks are ready, what comes after them may wait.
         held = "memory" if self._is_crowded else self._ahead.held
         return (not self._ready and held) or self._gate.limited_by or (CONCURRENCY if self._full else "")
+
+    @property
+    def outage(self) -> Outage | None:
+        """The outage of the endpoint that goes on."""
+        return self._gate.outage
 
     @property
     def is_asking(self) -> bool:
@@ -191,7 +198,9 @@ class Session:
             task, work = self._next()
             permit = gate.admit_now(task.lane, task.request.estimated_tokens)
             if permit is None:
-                permit = await gate.admit(task.lane, task.request.estimated_tokens)
+                permit = gate.probe_now(task.lane, task.request.estimated_tokens) or await gate.admit(
+                    task.lane, task.request.estimated_tokens
+                )
         except BaseException:
             gate.close()
             raise

@@ -7,7 +7,7 @@ import datetime as dt
 import os
 import socket
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from batcher.asking.ask import Ending
 from batcher.engine.progress import Phase, Snapshot, Totals
 from batcher.errors import PlanChanged, StorageError
 from batcher.job.spec import Job
+from batcher.pacing.outage import Outage
 from batcher.records import Status
 from batcher.store.disk import write_whole
 from batcher.store.rundir import RunDir, lock_owner
@@ -134,6 +135,7 @@ def _as_json(snapshot: Snapshot) -> dict[str, Any]:
         "p50_ms": snapshot.p50_ms,
         "p95_ms": snapshot.p95_ms,
         "projected_usd": None if projected is None else f"{projected:f}",
+        "outage": None if snapshot.outage is None else asdict(snapshot.outage),
     }
 
 
@@ -142,8 +144,11 @@ def _snapshot(said: Mapping[str, Any]) -> Snapshot | None:
     now = said.get("now")
     if now is None:
         return None
-    projected = now["projected_usd"]
-    known = now | {"projected_usd": None if projected is None else Decimal(projected)}
+    projected, outage = now["projected_usd"], now.get("outage")
+    known = now | {
+        "projected_usd": None if projected is None else Decimal(projected),
+        "outage": None if outage is None else Outage(**outage),
+    }
     return Snapshot(phase=Phase(said["phase"]), totals=Totals.from_json(said["totals"]), **known)
 
 

@@ -15,6 +15,7 @@ from batcher.engine.progress import Phase, Snapshot, Totals
 from batcher.engine.session import Session
 from batcher.engine.status import write_status
 from batcher.engine.tally import Tally
+from batcher.pacing.permit import OUTAGE
 
 _LOOK_EVERY_S = 0.25
 _STATUS_EVERY_S = 2.0
@@ -101,7 +102,8 @@ class Lookout:
 
     def _look(self) -> None:
         limited_by = self._session.limited_by
-        self._limits.append(limited_by)
+        if limited_by != OUTAGE:  # it is said as long as it lasts, to the second
+            self._limits.append(limited_by)
         if limited_by:
             self._waits[limited_by] = self._waits.get(limited_by, 0) + 1
         if self._now() - self._marks[-1].at_s >= _MARK_EVERY_S:
@@ -117,6 +119,7 @@ class Lookout:
         totals = tally.totals()
         left = self._plan.tasks - totals.done
         since = self._marks[0]
+        outage = session.outage
         finished, latencies = tally.finished - since.finished, between(since.latencies, tally.latencies)
         return Snapshot(
             phase=self._phase(),
@@ -125,14 +128,18 @@ class Lookout:
             totals=totals,
             in_flight=session.in_flight,
             waiting=session.open_tasks - session.in_flight,
-            limited_by=Counter(self._limits).most_common(1)[0][0] if self._limits else "",
+            limited_by=OUTAGE if outage else self._limited_most(),
             elapsed_s=now - self._began_s,
             rate_per_s=tally.rate_per_s(now, self._began_s),
             eta_s=left * (now - since.at_s) / finished if finished else None,
             p50_ms=quantile_ms(latencies, 0.5),
             p95_ms=quantile_ms(latencies, 0.95),
             projected_usd=self._projected_usd(totals, left),
+            outage=outage,
         )
+
+    def _limited_most(self) -> str:
+        return Counter(self._limits).most_common(1)[0][0] if self._limits else ""
 
     def _projected_usd(self, totals: Totals, left: int) -> Decimal | None:
         # By this session alone: of what an earlier one left unsealed, the rows are known and the cost is not yet.

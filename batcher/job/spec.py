@@ -206,14 +206,20 @@ class Retry(_Section):
     """`[retry]`: how often and how long."""
 
     attempts: Annotated[int, Field(ge=1, le=100)] = 5
-    """Counted attempts a task; a 429 and a connection that never opened do not count."""
+    """Counted attempts a task; a 429 and a connection that never opened do not count, nor what shows that the endpoint
+    is still out."""
     max_backoff_s: Annotated[float, Field(gt=0)] = 60.0
     max_hint_s: Annotated[float, Field(gt=0)] = 300.0
     """A server's own hint is believed up to here."""
     invalid_attempts: Annotated[int, Field(ge=1, le=100)] = 3
     """Answers of one task that may miss `[output] schema` before its row is `invalid`; they do not count above."""
     row_deadline_s: Annotated[float, Field(gt=0)] = 1800.0
-    """Active time of one task over all its attempts."""
+    """Active time of one task over all its attempts; that of an outage is not."""
+    max_outage_s: Annotated[float, Field(gt=0)] = 21_600.0
+    """An endpoint that does not answer for longer ends the run, with exit code 4: the same command goes on."""
+    probe_after_s: Annotated[float, Field(gt=0)] = 5.0
+    """One row is asked after so long, give or take a half, to see whether an outage is over; each one that fails
+    doubles it, up to 80 s (and a half)."""
 
 
 class Timeouts(_Section):

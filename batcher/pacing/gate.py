@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from batcher.pacing.lane import Lane
-from batcher.pacing.permit import OPEN_TASKS, DayQuotaReached, Permit, Quotas
+from batcher.pacing.outage import Origin, Outage, OutageTooLong, Patience
+from batcher.pacing.permit import OPEN_TASKS, OUTAGE, RETRY_BUDGET, DayQuotaReached, Permit, Quotas
+from batcher.pacing.retries import RetryBudget
 from batcher.pacing.slots import Slots
 
 __all__ = ["DayQuotaReached", "Gate", "Permit", "Quotas"]
@@ -20,7 +23,8 @@ class Gate:
 
     A task takes open-task credit, then for each attempt a permit, which holds a slot:
     `open` … (`admit` … `settle` or `unsent` … `free`)* … `close`. A wait that is cancelled leaves nothing taken.
-    Lanes come into being when they are first named; each has the quotas of its own, all share the slots.
+    Lanes come into being when they are first named; each has the quotas of its own, all share the slots. A run has one
+    origin, and all lanes are of it: while it is out, no lane sends anything but a probe.
 
     Args:
         quotas: of each lane.
@@ -28,9 +32,15 @@ class Gate:
         now: the loop's monotonic seconds.
         wall_us: microseconds since the epoch, for the day quota only.
         used_today: lane -> requests sent since the last Pacific midnight by earlier sessions.
+        patience: how an outage is sat out.
+        chance: uniform in [0, 1); without it, probes go in the middle of the time that they may go in.
+
+    Attributes:
+        breaker: whoever judges replies counts the good ones there, and reports the others to `origin`.
+        origin: whom all lanes ask.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  the world, each part handed in
         self,
         quotas: Quotas,
         *,
@@ -38,6 +48,8 @@ class Gate:
         now: Callable[[], float],
         wall_us: Callable[[], int],
         used_today: Mapping[str, int] = MappingProxyType({}),
+        patience: Patience = Patience(),  # noqa: B008  frozen
+        chance: Callable[[], float] = lambda: 0.5,
     ) -> None:
         self._quotas = quotas
         self._slots = Slots(slots)
@@ -46,6 +58,10 @@ class Gate:
         self._wall_us = wall_us
         self._used_today = used_today
         self._lanes: dict[str, Lane] = {}
+        self.origin = Origin(self._slots, self._open, now=now, wall_us=wall_us, chance=chance, patience=patience)
+        self.breaker = self.origin.breaker
+        self._retries = RetryBudget(now())
+        self._affording = Slots(1)
 
     @property
     def in_flight(self) -> int:
@@ -59,19 +75,29 @@ class Gate:
 
     @property
     def is_full(self) -> bool:
-        """Whether every slot is taken."""
-        return self._slots.free <= 0
+        """Whether every slot is taken, and none is lent."""
+        return self._slots.free <= 0 and not self._slots.loans
 
     @property
     def limited_by(self) -> str:
         """What the head of a lane waits for now, empty when nothing waits.
 
-        `concurrency`, `requests/min`, `input tokens/min`, another quota that a pause named, or `open tasks`.
+        `outage`, `concurrency`, `requests/min`, `input tokens/min`, another quota that a pause named, `retry budget`,
+        or `open tasks`.
         """
+        if not self.breaker.is_closed:
+            return OUTAGE
         for lane in self._lanes.values():
             if lane.waits_for:
                 return lane.waits_for
+        if self._affording.free <= 0:
+            return RETRY_BUDGET
         return OPEN_TASKS if self._open.waiting else ""
+
+    @property
+    def outage(self) -> Outage | None:
+        """The outage that goes on; None while the origin is asked as usual."""
+        return self.origin.outage
 
     @property
     def used_today(self) -> dict[str, int]:
@@ -81,6 +107,10 @@ class Gate:
     def on_free(self, tell: Callable[[], None]) -> None:
         """Have `tell` called whenever a slot came back that nobody waits for; it may be taken again a moment later."""
         self._slots.on_free = tell
+
+    def on_outage_too_long(self, tell: Callable[[OutageTooLong], None]) -> None:
+        """Have `tell` called with the reason to stop when an outage lasts longer than `Patience.max_outage_s`."""
+        self.origin.on_too_long = tell
 
     def open_now(self) -> bool:
         """Take open-task credit if that needs no wait."""
@@ -103,6 +133,13 @@ class Gate:
         """
         return (self._lanes.get(lane) or self._lane(lane)).admit_now(tokens)
 
+    def probe_now(self, lane: str, tokens: int) -> Permit | None:
+        """A permit for the one request that may go while the origin is out, if it is due and nobody has it yet.
+
+        For rows that have not failed: those that have may be why it seems to be out, and come next.
+        """
+        return (self._lanes.get(lane) or self._lane(lane)).probe_now(tokens)
+
     async def admit(self, lane: str, tokens: int, *, retry: bool = False) -> Permit:
         """Wait for a permit; first come first served in each lane, save that retries go before new rows.
 
@@ -111,7 +148,22 @@ class Gate:
         Raises:
             DayQuotaReached: the lane's day quota is used up, by our count or as a 429 told.
         """
-        return await (self._lanes.get(lane) or self._lane(lane)).admit(tokens, retry=retry)
+        # What fails while the origin is out may be why it seems so: then a new row in line is the better probe.
+        ahead = retry and self.breaker.is_closed
+        return await (self._lanes.get(lane) or self._lane(lane)).admit(tokens, retry=ahead)
+
+    async def afford_retry(self) -> float:
+        """Wait until the retry budget allows one more, first come first served; the seconds that took."""
+        since_s, budget, breaker = self._now(), self._retries, self.breaker
+        if self._affording.free > 0 and not budget.take(since_s, breaker.answers):
+            return 0.0
+        await self._affording.take()
+        try:
+            while wait_s := budget.take(self._now(), breaker.answers):  # noqa: ASYNC110  answers have no event
+                await asyncio.sleep(wait_s)  # a second at most; what they earn meanwhile pays for those behind
+        finally:
+            self._affording.give()
+        return self._now() - since_s
 
     def settle(self, permit: Permit, input_tokens: int | None) -> None:
         """A reply came: put its input tokens in the place of the estimate, once.

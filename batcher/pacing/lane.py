@@ -85,6 +85,26 @@ class Lane:
         if self._unlimited is not None and not self._pauses:
             slots.take_now()
             return self._unlimited
+        permit = self._permit_now(estimate)
+        if permit is not None:
+            slots.take_now()
+        return permit
+
+    def probe_now(self, estimate: int) -> Permit | None:
+        """A permit on the slot that is lent while the origin is out, past those who are in line; None without one.
+
+        They are in line because they have failed: a row that has not is the better probe.
+        """
+        if not self._slots.loans:
+            return None
+        permit = self._permit_now(estimate)
+        if permit is None:
+            return None
+        self._slots.take_loan()
+        return permit._replace(is_probe=True)
+
+    def _permit_now(self, estimate: int) -> Permit | None:
+        """What the quotas allow without a wait, paid and recorded; the slot is the caller's."""
         now_s = self._now()
         if (self._pauses and self._paused(now_s)) or (self.day is not None and self.day.left(self._wall_us()) <= 0):
             return None
@@ -98,7 +118,6 @@ class Lane:
             requests.pay_now(1, price_of_request)
         if tokens is not None:
             tokens.pay_now(amount, price_of_tokens)
-        slots.take_now()
         return self._permit(now_s, estimate, amount, doubt)
 
     async def admit(self, estimate: int, *, retry: bool) -> Permit:
@@ -109,8 +128,9 @@ class Lane:
         since_s = self._now()
         await self._turn.take(ahead=retry)
         try:
-            amount, doubt = await self._pass_all(estimate)
-            return self._permit(self._now(), estimate, amount, doubt, since_s)
+            amount, doubt, lent = await self._pass_all(estimate)
+            permit = self._permit(self._now(), estimate, amount, doubt, since_s)
+            return permit._replace(is_probe=True) if lent else permit
         finally:
             self.waits_for = ""
             self._turn.give()
@@ -146,8 +166,11 @@ class Lane:
         self._pauses = {quota: until_s for quota, until_s in self._pauses.items() if until_s > now_s}
         return bool(self._pauses)
 
-    async def _pass_all(self, estimate: int) -> tuple[int, float]:
-        """Wait for everything, at the head of the lane; ends holding a slot, the pace paid for the need it returns."""
+    async def _pass_all(self, estimate: int) -> tuple[int, float, bool]:
+        """Wait for everything, at the head of the lane; ends holding a slot, the pace paid for the need it returns.
+
+        The last of the three says whether the slot is lent.
+        """
         self._check_day(self._now())
         self._head = amount, doubt = self._need(estimate)
         with ExitStack() as undo:
@@ -158,15 +181,16 @@ class Lane:
                     undo.callback(quota.account.correct, -part)
             while True:
                 await self._wait_while_held()
+                lent = False
                 if not self._slots.take_now():
                     self.waits_for = CONCURRENCY
-                    await self._slots.take()
+                    lent = await self._slots.take()
                 # The slot may have taken long, and a pause or a reply bigger than its estimate may have come meanwhile.
                 now_s = self._now()
                 if self._held_until(now_s, amount, doubt)[0] <= now_s:
                     undo.pop_all()
-                    return amount, doubt
-                self._slots.give()  # no slot is held while time is waited for
+                    return amount, doubt, lent
+                self._slots.give_back(lent=lent)  # no slot is held while time is waited for
 
     async def _wait_while_held(self) -> None:
         """Wait until no pause and no window holds the head back."""

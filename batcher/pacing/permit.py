@@ -14,6 +14,8 @@ INPUT_TOKENS_A_MINUTE = "input tokens/min"
 A_DAY = "/day"  # how the name of every day quota ends
 CONCURRENCY = "concurrency"
 OPEN_TASKS = "open tasks"
+OUTAGE = "outage"
+RETRY_BUDGET = "retry budget"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +39,7 @@ class Permit(NamedTuple):
         waited_s: time in the gate.
         of_requests, of_tokens: its entries in the two windows; None without that quota.
         of_day: the day it counts for; None without a day quota.
+        is_probe: whether it is the one request that may go while its origin is out.
     """
 
     lane: str
@@ -46,6 +49,7 @@ class Permit(NamedTuple):
     of_requests: Entry | None = None
     of_tokens: Entry | None = None
     of_day: int | None = None
+    is_probe: bool = False
 
 
 class DayQuotaReached(RunStopped):

@@ -12,11 +12,11 @@ from math import ceil
 
 from rich.text import Text
 
-from batcher.engine.progress import Phase, Snapshot, Totals
+from batcher.engine.progress import Outage, Phase, Snapshot, Totals
 from batcher.records import Status
+from batcher.reports.limits import began, limit, next_probe
 from batcher.reports.terminal import (
     dollars,
-    limit,
     milliseconds,
     pace,
     price_unknown,
@@ -90,7 +90,8 @@ def _lines(snapshot: Snapshot) -> Iterator[tuple[str, Text]]:
     yield "requests", _line("requests", [(f"{snapshot.in_flight:,} in flight", ""), (waiting, "")])
     yield "latency", _line("latency", _latency(snapshot))
     throttled: Cell = (f"{totals.throttled:,} got 429" if totals.throttled else "", "yellow")
-    yield "limit", _line("limit", [(_limit(snapshot), "cyan"), throttled])
+    held = _line("limit", [(_limit(snapshot), "cyan"), throttled])
+    yield "limit", _outage(snapshot.outage) if snapshot.outage else held
     yield "pace", _pace(snapshot)
 
 
@@ -146,9 +147,15 @@ def _latency(snapshot: Snapshot) -> list[Cell]:
     return [(f"p50 {milliseconds(snapshot.p50_ms)}", ""), (f"p95 {milliseconds(snapshot.p95_ms)}", "")]
 
 
+def _outage(outage: Outage) -> Text:
+    """What holds a run back altogether has the line of the limits for itself."""
+    probe = next_probe(outage).removeprefix("next ")
+    return _line("outage", [(began(outage), "bold yellow"), (probe, "yellow")])
+
+
 def _limit(snapshot: Snapshot) -> str:
     """Name what holds the run back in the few letters that a cell has."""
-    if snapshot.limited_by == "open tasks":
+    if snapshot.limited_by in ("open tasks", "retry budget"):
         return "retries"
     return limit(snapshot.limited_by).replace("input tokens", "tokens")
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from batcher.engine.progress import Phase, Snapshot, Totals
+from batcher.engine.progress import Outage, Phase, Snapshot, Totals
+from batcher.reports.limits import limit_now
 from batcher.reports.terminal import (
     duration,
     entry,
     latency,
-    limit,
     pace,
     roughly,
     totals_json,
@@ -129,18 +129,27 @@ def _now(seen: Snapshot) -> Iterator[tuple[str, str]]:
     yield "requests", " · ".join(filter(None, [*requests, f"{throttled:,} answered 429" if throttled else ""]))
     yield "latency", latency(seen)
     left = f"{whole_duration(seen.eta_s)} left" if seen.eta_s is not None and seen.totals.done < seen.tasks else ""
-    held_by = f"limited by {limit(seen.limited_by)}" if seen.limited_by else ""
+    held_by = f"limited by {limit_now(seen)}" if seen.limited_by else ""
     pace_now = pace(seen.rate_per_s) if seen.rate_per_s else ""
     yield "time", " · ".join(filter(None, [duration(seen.elapsed_s), pace_now, left, held_by]))
+    yield "seen last", seen.outage.said if seen.outage else ""
 
 
 def _now_json(seen: Snapshot | None) -> dict[str, Any]:
     """The same names whether somebody runs it or not; null when nobody does."""
     if seen is None:
-        return dict.fromkeys(_NOW)
+        return dict.fromkeys((*_NOW, "outage"))
     known = {name: getattr(seen, name) for name in _NOW}
     projected = seen.projected_usd
-    return known | {"projected_usd": None if projected is None else f"{projected:f}"}
+    return known | {
+        "projected_usd": None if projected is None else f"{projected:f}",
+        "outage": seen.outage and _outage_json(seen.outage),
+    }
+
+
+def _outage_json(outage: Outage) -> dict[str, Any]:
+    since = datetime.fromtimestamp(outage.since_us / 1e6, UTC)
+    return {"since": since.isoformat(), "probe_in_s": outage.probe_in_s, "said": outage.said}
 
 
 def _state(status: RunStatus) -> str:

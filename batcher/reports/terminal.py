@@ -9,6 +9,7 @@ from typing import Any
 
 from batcher.engine.progress import Phase, Snapshot, Summary, Tokens, Totals
 from batcher.records import Status
+from batcher.reports.limits import limit, limit_now
 
 _LINE_EVERY_S = 30.0
 _STEPS = 10
@@ -18,7 +19,7 @@ JsonValue = str | int | float | bool | list[Any] | dict[str, Any] | None
 
 
 class ProgressPrinter:
-    """Writes a line when there is something new to say: each tenth of the way, each 30 s, each phase.
+    """Writes a line when there is something new to say: each tenth of the way, each 30 s, each phase, each outage.
 
     Args:
         write: takes one line without its end.
@@ -49,7 +50,8 @@ def next_line(previous: Snapshot | None, snapshot: Snapshot, *, width: int = 0) 
     if previous is None or previous.phase is not snapshot.phase:
         return _opening(previous, snapshot, width)
     further = snapshot.phase is Phase.ASKING and _step(snapshot) > _step(previous)
-    if further or snapshot.elapsed_s - previous.elapsed_s >= _LINE_EVERY_S:
+    came_or_went = (snapshot.outage is None) != (previous.outage is None)
+    if further or came_or_went or snapshot.elapsed_s - previous.elapsed_s >= _LINE_EVERY_S:
         return progress_line(snapshot, width=width)
     return None
 
@@ -215,16 +217,11 @@ def progress_line(snapshot: Snapshot, *, width: int = 0) -> str:
         said.append(f"{whole_duration(snapshot.eta_s)} left")
     if not snapshot.limited_by:
         return " · ".join(said)
-    held_by = limit(snapshot.limited_by)
+    held_by = limit_now(snapshot)
     whole, shorter = " · ".join([*said, f"limited by {held_by}"]), " · ".join([*said, held_by])
     if not width or len(whole) <= width:
         return whole
     return shorter if len(shorter) <= width else " · ".join(said)
-
-
-def limit(name: str) -> str:
-    """Name what holds a run back, as a person would who does not know our parts."""
-    return "rows waiting to be asked again" if name == "open tasks" else name
 
 
 def _step(snapshot: Snapshot) -> int:

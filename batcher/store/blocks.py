@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import orjson
 
+from batcher.gemini.origin import IS_DOWN
 from batcher.money.totals import Totals
 from batcher.records import Attempt, Billed, Kind, NoReplyKind, Outcome, Status
 from batcher.store.failpoints import FailPoints
@@ -153,11 +154,15 @@ def read_unfinished(first: int, stop: int) -> Callable[[sqlite3.Connection], lis
 
 
 def _counted(attempt: Attempt) -> bool:
-    """Whether it used up a try, as `gemini/refusal.py` judged it: a request that never reached the server did not."""
+    """Whether it used up a try, as `gemini/refusal.py` judged it: a request that never reached the server did not.
+
+    Nor did one that found the endpoint down: it was the probe of an outage, or as good as one. What the endpoint was
+    then says nothing about the row now.
+    """
     if attempt.verdict is Kind.THROTTLED:
         return attempt.billed is Billed.MAYBE  # in the middle of a stream
     untried = attempt.http_status is None and (attempt.billed is Billed.NO or attempt.reason == NoReplyKind.STALE.value)
-    return attempt.verdict is Kind.RETRY and not untried
+    return attempt.verdict is Kind.RETRY and not untried and attempt.reason not in IS_DOWN
 
 
 def read_sent(since_us: int) -> Callable[[sqlite3.Connection], list[tuple[int, str]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -13,6 +13,7 @@ from batcher.errors import StorageError
 from batcher.gemini.verdict import Verdict
 from batcher.job.spec import Retry
 from batcher.pacing.gate import Gate, Quotas
+from batcher.pacing.permit import Permit
 from batcher.records import Answer, Attempt, NoReply, NoReplyKind, Outcome, Reply, Request
 from batcher.store.frames import unpack_attempt, unpack_outcome
 from tests.builders import a_request
@@ -102,7 +103,7 @@ class Stage:
         slots: int = 4,
         quotas: Quotas = Quotas(),  # noqa: B008  frozen
         chance: float = 0.5,
-        latency_s: float = 0.0,
+        latency_s: float | Callable[[Request], float] = 0.0,
         commit_s: float = 0.0,
         check: Callable[[Answer], Verdict | None] | None = None,
         streamed: bool = False,
@@ -134,6 +135,30 @@ class Stage:
             return await self.asker.ask(task, permit)
         finally:
             self.gate.close()
+
+
+async def as_a_session(stage: Stage, tasks: Iterable[OpenTask]) -> list[Ending]:
+    """Ask them all as a session does: one sender, that comes to the gate when a slot is free, or lent."""
+    gate, free = stage.gate, asyncio.Event()
+    gate.on_free(free.set)
+    asked = []
+
+    async def one(task: OpenTask, permit: Permit) -> Ending:
+        try:
+            return await stage.asker.ask(task, permit)
+        finally:
+            gate.close()
+
+    for task in tasks:
+        while gate.is_full:
+            free.clear()
+            await free.wait()
+        await gate.open()
+        tokens = task.request.estimated_tokens
+        permit = gate.admit_now(task.lane, tokens) or gate.probe_now(task.lane, tokens)
+        permit = permit or await gate.admit(task.lane, tokens)
+        asked.append(asyncio.create_task(one(task, permit)))
+    return await asyncio.gather(*asked)
 
 
 def open_task(number: int = 0, **fields: Any) -> OpenTask:

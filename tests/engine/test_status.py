@@ -9,6 +9,7 @@ from batcher.engine.progress import Phase, Snapshot
 from batcher.engine.status import read_job, read_last, read_status, write_status
 from batcher.errors import PlanChanged, RunStopped, StorageError
 from batcher.money.totals import Totals
+from batcher.pacing.outage import Outage
 from batcher.records import Status
 from batcher.store.rundir import Lock
 from tests.engine.sessions import BAD_REQUEST, NOW, echo, planned, prompts, rigged, text_of
@@ -91,7 +92,14 @@ def test_a_running_one_says_what_it_does(plan, owned):
 
 
 def test_a_running_one_says_how_it_goes_now(plan, owned):
-    said = a_snapshot(eta_s=12.5, p50_ms=310.0, p95_ms=900.0, projected_usd=Decimal("0.123456789"), limited_by="x")
+    said = a_snapshot(
+        eta_s=12.5,
+        p50_ms=310.0,
+        p95_ms=900.0,
+        projected_usd=Decimal("0.123456789"),
+        limited_by="x",
+        outage=Outage(since_us=17, probe_in_s=None, said="http_503"),
+    )
     write_status(plan.rundir, said, [], "")
     assert read_status(plan.rundir.out).now == said
 

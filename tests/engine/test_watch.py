@@ -9,6 +9,7 @@ from batcher.engine.latency import RELATIVE_ERROR
 from batcher.engine.progress import Phase
 from batcher.engine.watch import Lookout, snapshot_of_planning
 from batcher.errors import RunStopped
+from batcher.pacing.outage import Outage
 from tests.builders import a_reply, an_outcome
 from tests.engine.sessions import echo, planned, prompts, rigged, until
 from tests.engine.test_tally import a_turn
@@ -53,6 +54,7 @@ class Busy:
     in_flight: int = 0
     open_tasks: int = 0
     is_asking: bool = True
+    outage: Outage | None = None
 
 
 class Watched:
@@ -129,6 +131,18 @@ async def test_what_limits_a_run_is_what_limited_it_most_of_the_last_seconds(wat
     for _ in range(11):
         lookout._look()
     assert (watched.seen.limited_by, lookout.limited_by) == ("", "concurrency")
+
+
+async def test_an_outage_is_told_as_long_as_it_lasts_and_counts_as_what_limited_the_run(watched):
+    lookout = watched.lookout
+    lookout._session = session = Busy(limited_by="requests/min")
+    lookout._look()
+    session.limited_by, session.outage = "outage", Outage(since_us=1, probe_in_s=7.0, said="http_503")
+    for _ in range(3):
+        lookout._look()
+    assert (watched.seen.limited_by, watched.seen.outage) == ("outage", session.outage)
+    session.limited_by, session.outage = "", None
+    assert (watched.seen.limited_by, watched.seen.outage, lookout.limited_by) == ("requests/min", None, "outage")
 
 
 async def test_status_finds_what_it_wrote(tmp_path):

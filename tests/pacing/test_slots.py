@@ -208,3 +208,58 @@ def test_slots_are_neither_lost_nor_made(size, steps):
         await asyncio.gather(*crowd.tasks, return_exceptions=True)
 
     run_virtual(main())
+
+
+# --- one that is lent
+
+
+def test_a_loan_goes_to_the_first_in_line_when_they_are_served():
+    async def main() -> list[str]:
+        slots, got = Slots(1), []
+        await slots.take()
+        await in_line(slots, "ab", got=got)
+        slots.lend()
+        await settle_down()
+        assert got == []
+        slots.serve()
+        await settle_down()
+        assert (slots.free, slots.loans) == (-1, 0)
+        slots.give()
+        await settle_down()
+        assert got == ["a"]  # the loan is paid back, and no slot is free yet
+        slots.give()
+        await settle_down()
+        return got
+
+    assert run_virtual(main()) == ["a", "b"]
+
+
+def test_a_loan_may_be_taken_past_the_line_but_not_as_a_free_slot():
+    async def main() -> None:
+        slots, told = Slots(1), []
+        slots.on_free = lambda: told.append(slots.take_now())
+        assert not slots.take_loan()
+        assert not await slots.take()
+        slots.lend()
+        assert told == [False]
+        assert slots.take_loan()
+        assert not slots.take_loan()
+        slots.lend()
+        assert await slots.take()
+
+    run_virtual(main())
+
+
+def test_a_loan_handed_to_one_who_is_cancelled_goes_to_the_next():
+    async def main() -> list[str]:
+        slots, got = Slots(1), []
+        await slots.take()
+        first, _ = await in_line(slots, "ab", got=got)
+        slots.lend()
+        slots.serve()
+        first.cancel()
+        await settle_down()
+        assert (slots.free, slots.loans) == (-1, 0)
+        return got
+
+    assert run_virtual(main()) == ["b"]

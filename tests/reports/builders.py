@@ -1,10 +1,11 @@
 """Totals, snapshots, summaries and forecasts with everything but the point of the test filled in."""
 
+import time
 from decimal import Decimal
 from typing import Any
 
 from batcher.engine.outlook import Assumed, Estimate, First, Forecast, Limit, Money, Pace, Setting, Span
-from batcher.engine.progress import Phase, Snapshot, Summary, Tokens, Totals
+from batcher.engine.progress import Outage, Phase, Snapshot, Summary, Tokens, Totals
 from batcher.errors import Exit
 from batcher.records import Status
 
@@ -33,6 +34,12 @@ def a_snapshot(done: int = 0, tasks: int = 100, **given: Any) -> Snapshot:
         "eta_s": None,
     }
     return Snapshot(**defaults | given)
+
+
+def an_outage(probe_in_s: float | None = 6.3) -> Outage:
+    """Since 03:12 by this machine's clock on the wall."""
+    since_s = time.mktime((2026, 1, 1, 3, 12, 30, 0, 0, -1))
+    return Outage(since_us=round(since_s * 1e6), probe_in_s=probe_in_s, said="http_503: overloaded")
 
 
 def a_summary(**given: Any) -> Summary:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from batcher.engine.progress import Phase, Tokens
 from batcher.records import Status
 from batcher.reports.live import WIDTH, block_lines, compact
-from tests.reports.builders import a_snapshot, some_totals
+from tests.reports.builders import a_snapshot, an_outage, some_totals
 
 BUSY = {
     "tasks": 2_000,
@@ -109,6 +109,12 @@ def test_retries_have_a_word_that_fits():
     assert "limit    retries" in drawn(limited_by="open tasks")
 
 
+def test_an_outage_has_the_line_of_the_limits():
+    assert "outage   since 03:12    probe in 7 s" in drawn(limited_by="outage", outage=an_outage())
+    assert "outage   since 03:12    probing" in drawn(limited_by="outage", outage=an_outage(None))
+    assert not any(line.startswith("limit") for line in drawn(limited_by="outage", outage=an_outage()))
+
+
 def test_a_low_terminal_shows_what_matters_most():
     assert [line.split()[0] for line in drawn(rows=6, **BUSY)] == ["62", "cost", "requests", "limit", "pace"]
     assert [line.split()[0] for line in drawn(rows=3, **BUSY)] == ["62", "pace"]
@@ -142,6 +148,7 @@ snapshots = st.builds(
     p50_ms=st.none() | st.floats(1, 10**6),
     p95_ms=st.none() | st.floats(1, 10**6),
     projected_usd=st.none() | st.decimals(0, 10**6, places=9),
+    outage=st.none() | st.builds(an_outage, st.none() | st.floats(0, 400)),
 )
 
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 from batcher.engine.progress import Phase, Snapshot, Totals
 from batcher.records import Status
 from batcher.reports.status import status_json, status_lines
-from tests.reports.builders import a_snapshot, some_totals
+from tests.reports.builders import a_snapshot, an_outage, some_totals
 
 TOTALS = some_totals(by_status={Status.OK: 100, Status.FAILED: 3})
 NOW = datetime(2026, 11, 22, 14, 0, tzinfo=UTC)
@@ -67,6 +67,22 @@ def test_a_run_under_way_says_what_its_live_block_shows():
         "  time      2 min 10 s · 30.0 rows/min · 1 min 31 s left · limited by rows waiting to be asked again",
         "  process   4711 on box",
     ]
+
+
+def test_an_outage_says_since_when_and_what_was_seen_last():
+    out = a_snapshot(tasks=164, limited_by="outage", rate_per_s=0.0, outage=an_outage())
+    assert status_lines(Seen(now=out), now=NOW)[7:9] == [
+        "  time      1.0 s · limited by outage since 03:12, next probe in 7 s",
+        "  seen last http_503: overloaded",
+    ]
+    said = status_json(Seen(now=out))
+    assert said["limited_by"] == "outage"
+    assert said["outage"] == {
+        "since": datetime.fromtimestamp(an_outage().since_us / 1e6, UTC).isoformat(),
+        "probe_in_s": 6.3,
+        "said": "http_503: overloaded",
+    }
+    assert status_json(Seen(now=BUSY))["outage"] is status_json(Seen())["outage"] is None
 
 
 def test_a_run_that_has_just_begun_says_what_it_knows():

@@ -19,7 +19,7 @@ from batcher.reports.terminal import (
     summary_json,
     summary_lines,
 )
-from tests.reports.builders import a_snapshot, a_summary, some_totals
+from tests.reports.builders import a_snapshot, a_summary, an_outage, some_totals
 
 
 def test_a_good_run_in_full():
@@ -314,3 +314,21 @@ def test_what_holds_a_run_back_is_said_in_words_that_people_know():
     assert line is not None
     assert line.endswith("limited by rows waiting to be asked again")
     assert any("rows waiting to be asked again" in line for line in summary_lines(a_summary(limited_by="open tasks")))
+
+
+def test_an_outage_says_since_when_and_when_it_is_tried_next():
+    out = a_snapshot(50, rate_per_s=0.0, limited_by="outage", outage=an_outage())
+    assert next_line(a_snapshot(0), out) == " 50 %  50 of 100 · limited by outage since 03:12, next probe in 7 s"
+    assert next_line(a_snapshot(0), out, width=60) == " 50 %  50 of 100 · outage since 03:12, next probe in 7 s"
+    probing = a_snapshot(50, rate_per_s=0.0, limited_by="outage", outage=an_outage(None))
+    assert next_line(a_snapshot(0), probing) == " 50 %  50 of 100 · limited by outage since 03:12, probing"
+
+
+def test_an_outage_that_comes_or_goes_is_worth_a_line():
+    before, out = a_snapshot(1), a_snapshot(1, limited_by="outage", outage=an_outage())
+    lines = printed(before, out, out, before, before)
+    assert [line.count("outage") for line in lines] == [0, 1, 0]
+
+
+def test_a_summary_says_that_an_outage_held_the_run_back():
+    assert any("limited by an outage of the endpoint" in line for line in summary_lines(a_summary(limited_by="outage")))

@@ -118,7 +118,7 @@ def test_the_done_of_a_range(journal):
 def test_an_unfinished_task_knows_its_attempts_and_which_of_them_counted(journal):
     tried(
         journal,
-        an_attempt(task=1, n=1, verdict=Kind.RETRY, reason="http_503", http_status=503),
+        an_attempt(task=1, n=1, verdict=Kind.RETRY, reason="http_500", http_status=500),
         an_attempt(task=1, n=2, verdict=Kind.THROTTLED, reason="rate_limit", http_status=429),
         an_attempt(task=1, n=3, verdict=Kind.RETRY, reason="read_timeout", http_status=None, billed=Billed.MAYBE),
         an_attempt(task=2, n=1, verdict=Kind.LOST, http_status=None),
@@ -135,7 +135,7 @@ def test_answers_that_missed_the_schema_are_counted_apart(journal):
     tried(
         journal,
         an_attempt(n=1, reason="invalid_json", **missed),
-        an_attempt(n=2, verdict=Kind.RETRY, reason="http_503", http_status=503),
+        an_attempt(n=2, verdict=Kind.RETRY, reason="http_500", http_status=500),
         an_attempt(n=3, reason="schema_mismatch", **missed),
     )
 
@@ -161,7 +161,8 @@ def test_a_connection_that_never_opened_does_not_count_after_a_restart_either(ki
 @pytest.mark.parametrize(
     ("http_status", "billed", "reason", "counted"),
     [
-        (503, Billed.NO, "http_503", 1),
+        (500, Billed.NO, "http_500", 1),
+        (503, Billed.NO, "http_503", 0),  # the endpoint was down: that says nothing about the row
         (200, Billed.MAYBE, "empty", 1),
         (None, Billed.MAYBE, "cut_body", 1),
         (None, Billed.MAYBE, "stale_connection", 0),

@@ -1,0 +1,36 @@
+"""What holds a run back, in the words of someone who does not know our parts?"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+
+from batcher.engine.progress import Outage, Snapshot
+
+_WORDS = {
+    "open tasks": "rows waiting to be asked again",
+    "outage": "an outage of the endpoint",
+    "retry budget": "the share of requests that ask again",
+}
+
+
+def limit(name: str) -> str:
+    """Name what holds a run back."""
+    return _WORDS.get(name, name)
+
+
+def limit_now(snapshot: Snapshot) -> str:
+    """Name what holds a run back now; of an outage, since when and how long until it is tried next."""
+    outage = snapshot.outage
+    return limit(snapshot.limited_by) if outage is None else f"outage {began(outage)}, {next_probe(outage)}"
+
+
+def began(outage: Outage) -> str:
+    """Say when an outage began, by this machine's clock on the wall: `since 03:12`."""
+    since = dt.datetime.fromtimestamp(outage.since_us / 1e6, dt.UTC).astimezone()
+    return f"since {since:%H:%M}"
+
+
+def next_probe(outage: Outage) -> str:
+    """Say when it is tried next: `next probe in 7 s`, or `probing`."""
+    return "probing" if outage.probe_in_s is None else f"next probe in {math.ceil(outage.probe_in_s)} s"
