@@ -50,8 +50,13 @@ def next_line(previous: Snapshot | None, snapshot: Snapshot, *, width: int = 0) 
     if previous is None or previous.phase is not snapshot.phase:
         return _opening(previous, snapshot, width)
     further = snapshot.phase is Phase.ASKING and _step(snapshot) > _step(previous)
-    came_or_went = (snapshot.outage is None) != (previous.outage is None)
-    if further or came_or_went or snapshot.elapsed_s - previous.elapsed_s >= _LINE_EVERY_S:
+    outage = snapshot.outage
+    if outage is not None and previous.outage is None:
+        line = progress_line(snapshot, width=width)
+        told = f"{line} ({outage.said})"
+        return told if not width or len(told) <= width else line
+    is_over = outage is None and previous.outage is not None
+    if further or is_over or snapshot.elapsed_s - previous.elapsed_s >= _LINE_EVERY_S:
         return progress_line(snapshot, width=width)
     return None
 

@@ -28,6 +28,7 @@ from batcher.engine.today import used_today
 from batcher.engine.work import WorkList
 from batcher.job.spec import Job
 from batcher.pacing.gate import Gate, Quotas
+from batcher.pacing.outage import Patience
 from batcher.records import NoReply, NoReplyKind, Reply, Request, Status
 from batcher.store.blocks import BlockRow, read_blocks, recover_lost, withdraw_unsent
 from batcher.store.failpoints import FailPoints
@@ -131,12 +132,14 @@ async def rigged(
         tally = Tally(await open_totals(rows, journal), plan.terms, fresh)
         used = await used_today(plan, rows, journal, now_us=clock())
         slots = plan.job.limits.concurrency
-        gate = Gate(quotas or Quotas(), slots=slots, now=loop.time, wall_us=clock, used_today=used)
+        retry = plan.job.retry
+        patience = Patience(max_outage_s=retry.max_outage_s, probe_after_s=retry.probe_after_s)
+        gate = Gate(quotas or Quotas(), slots=slots, now=loop.time, wall_us=clock, used_today=used, patience=patience)
         asker = Asker(
             door=door,
             gate=gate,
             journal=journal,
-            retry=plan.job.retry,
+            retry=retry,
             world=World(now_s=loop.time, wall_us=clock, chance=jitter()),
             secret=KEY,
             on_turn=tally.turn,

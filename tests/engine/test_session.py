@@ -10,6 +10,7 @@ from batcher.engine.refusals import MOST_REFUSED
 from batcher.errors import EndpointRefused, Exit, Interrupted, RunStopped, StorageError
 from batcher.money.totals import Totals
 from batcher.pacing.gate import Quotas
+from batcher.pacing.outage import OutageTooLong
 from batcher.pacing.permit import DayQuotaReached
 from batcher.records import Status
 from tests.builders import a_reply
@@ -264,6 +265,40 @@ async def test_our_own_day_quota_stops_the_run(tmp_path):
         summary = await rig.finish()
         assert isinstance(rig.halt.why, DayQuotaReached)
     assert (summary.exit_code, len(door.sent), summary.totals.done) == (Exit.STOPPED, 10, 10)
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 16])
+async def test_a_session_sits_an_outage_out(concurrency, tmp_path):
+    """More rows are there than may be open: all that are have failed, and the rest wait."""
+    seen, probes = [], []
+
+    def script(request):
+        seen.append(request)
+        if rig.session.outage is not None:
+            probes.append(request)
+        return TROUBLE if len(seen) > 10 and len(probes) < 6 else echo(request)
+
+    settings = {"limits.concurrency": concurrency, "retry.probe_after_s": 0.001, "retry.attempts": 100}
+    settings["retry.max_backoff_s"] = 0.05
+    async with rigged(planned(tmp_path, prompts(200), **settings), ScriptedTransport(script)) as rig:
+        summary = await rig.finish()
+        assert (rig.session.outage, rig.gate.open_tasks, rig.gate.in_flight) == (None, 0, 0)
+    assert len(probes) == 6
+    assert summary.totals.by_status == {Status.OK: 200}
+
+
+async def test_an_outage_that_lasts_too_long_stops_the_run_and_it_goes_on_later(tmp_path):
+    plan = planned(tmp_path, prompts(50), **{"retry.probe_after_s": 0.01, "retry.max_outage_s": 0.1})
+    async with rigged(plan, ScriptedTransport(lambda _: TROUBLE)) as rig:
+        summary = await rig.finish()
+        assert isinstance(rig.halt.why, OutageTooLong)
+        left = await rig.journal.call(lambda c: c.execute("select count(*) from admitted").fetchone()[0])
+    assert (summary.exit_code, summary.totals.done) == (Exit.STOPPED, 0)
+    assert summary.totals.attempts == left >= 20  # nothing is admitted that was not sent
+    assert "seen last: http_503: overloaded; 0 of 50 answers are safe on disk" in summary.verdict
+    async with rigged(plan, ScriptedTransport(echo)) as rig:
+        summary = await rig.finish()
+    assert (summary.totals.by_status, summary.totals.maybe_billed) == ({Status.OK: 50}, 0)
 
 
 async def test_a_journal_that_breaks_ends_the_run_and_keeps_what_was_committed(tmp_path):

@@ -318,10 +318,12 @@ def test_what_holds_a_run_back_is_said_in_words_that_people_know():
 
 def test_an_outage_says_since_when_and_when_it_is_tried_next():
     out = a_snapshot(50, rate_per_s=0.0, limited_by="outage", outage=an_outage())
-    assert next_line(a_snapshot(0), out) == " 50 %  50 of 100 · limited by outage since 03:12, next probe in 7 s"
+    told = " 50 %  50 of 100 · limited by outage since 03:12, next probe in 7 s"
+    assert next_line(a_snapshot(0), out) == f"{told} (http_503: overloaded)"
+    assert next_line(a_snapshot(0, outage=an_outage(), elapsed_s=-40.0), out) == told
     assert next_line(a_snapshot(0), out, width=60) == " 50 %  50 of 100 · outage since 03:12, next probe in 7 s"
-    probing = a_snapshot(50, rate_per_s=0.0, limited_by="outage", outage=an_outage(None))
-    assert next_line(a_snapshot(0), probing) == " 50 %  50 of 100 · limited by outage since 03:12, probing"
+    probing = a_snapshot(90, rate_per_s=0.0, limited_by="outage", outage=an_outage(None))
+    assert next_line(out, probing) == " 90 %  90 of 100 · limited by outage since 03:12, probing"
 
 
 def test_an_outage_that_comes_or_goes_is_worth_a_line():
