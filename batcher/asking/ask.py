@@ -197,8 +197,8 @@ class Asker:
             self._breaker.answers += 1
             had_a_chance = True
         else:
-            before = sum(task.tries.values())
-            had_a_chance = not self._health.report(permit, verdict, nth=task.attempts, before=before)
+            is_new = task.attempts == 1 + sum(task.tries.values())
+            had_a_chance = not self._health.report(permit, verdict, used=task.counted, is_new=is_new)
         if had_a_chance:
             task.counted += verdict.counted
             task.active_s += reply.latency_ms / 1000

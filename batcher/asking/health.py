@@ -24,14 +24,14 @@ class Health:
         self._secret = secret
         self._max_hint_s = max_hint_s
 
-    def report(self, permit: Permit, verdict: Verdict, *, nth: int, before: int) -> bool:
+    def report(self, permit: Permit, verdict: Verdict, *, used: int, is_new: bool) -> bool:
         """Tell what one reply shows.
 
         Args:
             permit: of its request.
             verdict: on it.
-            nth: of the row's requests, those of earlier sessions included.
-            before: failures of the row in this session.
+            used: attempts that the row has used up before.
+            is_new: whether no earlier session has asked the row.
 
         Returns:
             Whether it was a probe that found the origin down: the row has had no chance, so that neither an attempt nor
@@ -40,7 +40,7 @@ class Health:
         sign = sign_of(verdict, served=bool(self._breaker.answers))
         if sign in _FAILURES:
             # A few rows that always fail are no outage: `retry` asks nothing but such rows.
-            tells = not verdict.counted or (before < _TELLING if sign is Sign.DOWN else nth == 1)
+            tells = not verdict.counted or used < (_TELLING if sign is Sign.DOWN else is_new)
             if self._origin.failed(permit, min(verdict.wait_s or 0.0, self._max_hint_s), tells=tells):
                 self._origin.said = scrub(f"{verdict.reason}: {verdict.message}".rstrip(": "), self._secret)
             return permit.is_probe and sign is Sign.DOWN
@@ -54,5 +54,5 @@ class Health:
 
 
 _TELLING = 2
-"""So many failures of one row count against the origin; of those that may be the row's own fault, its very first."""
+"""So many failures of one row count against the origin; of those that may be the row's own fault, only the first."""
 _FAILURES = frozenset({Sign.TROUBLE, Sign.DOWN})
