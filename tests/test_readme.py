@@ -17,7 +17,8 @@ import orjson
 import pyarrow as pa
 import pytest
 
-from batcher.cli.app import EXIT_BUG, VERBS
+from batcher.cli.app import VERBS
+from batcher.cli.discretion import EXIT_BUG
 from batcher.emulator.server import Emulator
 from batcher.emulator.settings import Settings
 from batcher.errors import Exit

@@ -108,6 +108,7 @@ class Door:
         task = asyncio.current_task()
         assert task is not None
         flight = self._flights[task] = Flight(started + self._timeouts.first_byte_s)
+        secret = self._secret  # that this request is sent with, whatever key the next ones get
         try:
             message, content = await self._wire.send(flight, self._url(request.model), request.body)
             flight.head_at = clock()
@@ -131,7 +132,7 @@ class Door:
         return Reply(
             message.code,
             message.headers,
-            scrub_bytes(body, self._secret),
+            scrub_bytes(body, secret),
             (flight.head_at - started) * 1000,
             (clock() - started) * 1000,
         )

@@ -5,23 +5,20 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.metadata
-import json
 import os
-import resource
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from types import TracebackType
 from typing import NoReturn
 
 import click
 
+from batcher.cli.discretion import be_discreet, discreet
 from batcher.cli.say import TYPED
 from batcher.errors import BatcherError, Exit, PlanChanged, UserError
+from batcher.reports.plain import json_text, plain
 
 EXIT_PIPE = 141  # as a shell reports SIGPIPE
-EXIT_BUG = 70  # EX_SOFTWARE of sysexits.h: our fault, and none of the codes that say something about the run
 
 VERBS: Mapping[str, tuple[str, str]] = {
     "demo": ("batcher.cli.demo:demo", "See it work in a minute, without a key."),
@@ -106,15 +103,8 @@ def app() -> None:
 def main() -> NoReturn:
     """Run the command line and leave with its exit code."""
     argv = sys.argv[1:]
-    no_core()
-    sys.excepthook = _in_full if "--debug" in argv else _one_line
+    be_discreet(os.environ, in_full="--debug" in argv)
     sys.exit(call(argv))
-
-
-def no_core() -> None:
-    """Let no crash of this process, or of one it starts, write its memory to a file: the key is in it."""
-    _, most = resource.getrlimit(resource.RLIMIT_CORE)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, most))
 
 
 def call(argv: Sequence[str], *, obj: object = None) -> int:
@@ -136,7 +126,7 @@ def call(argv: Sequence[str], *, obj: object = None) -> int:
         return _say(_typed_wrong(error), as_json="--json" in argv)
     except BatcherError as error:
         if "--debug" in argv:
-            traceback.print_exc()
+            click.echo(plain(discreet(traceback.format_exc())), err=True, nl=False)
         return _say(error, as_json="--json" in argv)
     except click.Abort:
         return Exit.INTERRUPT
@@ -159,12 +149,12 @@ def _say(error: BatcherError, *, as_json: bool) -> int:
     if as_json:
         said = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
         document = {"error": said | {"differences": list(differences)} if differences else said}
-        click.echo(json.dumps(document | {"exit_code": exit_code}, ensure_ascii=False))
+        click.echo(discreet(json_text(document | {"exit_code": exit_code})))
         return exit_code
     for line in error.message.splitlines():
-        click.echo(f"error: {line}", err=True)
+        click.echo(plain(discreet(f"error: {line}")), err=True)
     for line in (*differences, *error.hint.splitlines()):
-        click.echo(f"  {line}", err=True)
+        click.echo(plain(discreet(f"  {line}")), err=True)
     return exit_code
 
 
@@ -172,18 +162,3 @@ def _reader_left() -> int:
     """End quietly when the reader of stdout has gone (`batcher show | head`); Python would complain at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return EXIT_PIPE
-
-
-def _in_full(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> NoReturn:
-    """Say a bug with its traceback; Python's own exit code for it, 1, says that rows have failed."""
-    traceback.print_exception(kind, error, where)
-    raise SystemExit(EXIT_BUG)
-
-
-def _one_line(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> NoReturn:
-    """Say a bug in one line: a traceback helps nobody who did not ask for it."""
-    frames = traceback.extract_tb(where)
-    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    print(f"error: a bug in batcher: {kind.__name__}: {error}{place}", file=sys.stderr)  # noqa: T201  click may be what broke
-    print("  the same command with --debug shows where; what is on disk stays valid", file=sys.stderr)  # noqa: T201
-    raise SystemExit(EXIT_BUG)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -11,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any, TextIO, TypeVar
 
 import click
+
+from batcher.reports.plain import json_text, plain
 
 TYPED = "batcher.typed"
 """Where click's `Context.meta` keeps the arguments of this command."""
@@ -35,27 +36,27 @@ class Voice:
     def narrate(self, line: str) -> None:
         """Say a line to whoever watches."""
         if not self.quiet:
-            click.echo(line, err=True)
+            click.echo(plain(line), err=True)
 
     def detail(self, line: str) -> None:
         """Say a line to whoever asked for more."""
         if self.verbose:
-            click.echo(line, err=True)
+            click.echo(plain(line), err=True)
 
     def print(self, lines: Sequence[str]) -> None:
         """Say lines that are a part of what came out."""
         if not self.quiet:
             for line in lines:
-                click.echo(line)
+                click.echo(plain(line))
 
     def result(self, lines: Sequence[str], document: Mapping[str, Any]) -> None:
         """Say what came out: prose for people, or the same as JSON; the first line is the verdict."""
         if self.as_json:
-            click.echo(json.dumps(document, ensure_ascii=False, default=str))
+            click.echo(json_text(document))
         elif not self.quiet:
-            click.secho(lines[0], bold=True)
+            click.secho(plain(lines[0]), bold=True)
             for line in lines[1:]:
-                click.echo(line)
+                click.echo(plain(line))
 
 
 def width(stream: TextIO | None = None) -> int:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
+import logging
 import threading
+import traceback
 from collections.abc import Iterator
+from typing import Any
 
 import pyarrow as pa
+
+from batcher.asking.scrub import hidden
+from batcher.job.held import held
 
 _COLLECT_RARELY = (400_000, 50, 100)
 """A collection walks all that was made since the last one: 90 ms for what 20,000 rows under way keep. What a run keeps
@@ -57,3 +64,13 @@ def of_a_run() -> Iterator[None]:
         yield
     finally:
         _PROCESS.leave()
+
+
+def log_unawaited(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what went wrong where nobody waits for it, as asyncio does itself, without keys and without values.
+
+    The process may be somebody's notebook: its logging and its hooks are left alone.
+    """
+    error = context.get("exception")
+    trace = "" if error is None else "\n" + "".join(traceback.format_exception(error)).rstrip()
+    logging.getLogger("asyncio").error("%s", hidden(f"{context.get('message')}{trace}", held()))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import urlsplit
 
 from batcher.errors import JobError
+from batcher.job.endpoint import PRESETS, is_loopback
+from batcher.job.held import LEAST_LETTERS, hold
 from batcher.job.spec import Endpoint, Provider
 
 VARIABLES: Mapping[Provider, tuple[str, ...]] = {
@@ -37,6 +41,7 @@ class Secret:
 
     def __init__(self, value: str, *, source: str, note: str = "") -> None:
         self._value = value
+        hold(value)
         self.source = source
         self.note = note
 
@@ -69,6 +74,18 @@ def read_key(endpoint: Endpoint, environ: Mapping[str, str]) -> Secret:
     Raises:
         JobError: there is no key, others could read its file, or it holds characters that no header takes.
     """
+    key = _found(endpoint, environ)
+    host = urlsplit(endpoint.base_url or PRESETS[endpoint.provider].base_url).hostname or ""
+    length = len(key.reveal())
+    if length < LEAST_LETTERS and not is_loopback(host) and not key.note:
+        key.note = (
+            f"{key.source}: a key of {length} characters may be a word of an answer, so that it is not taken out of"
+            " answers; an endpoint that says it back has it stored"
+        )
+    return key
+
+
+def _found(endpoint: Endpoint, environ: Mapping[str, str]) -> Secret:
     if endpoint.key_file is not None:
         return _from_file(Path(endpoint.key_file))
     if endpoint.key_command is not None:
@@ -91,8 +108,9 @@ def given_key(text: str, *, source: str) -> Secret:
 
 def _from_file(path: Path) -> Secret:
     try:
-        mode = path.stat().st_mode
-        raw = path.read_bytes()[:_KEY_MOST_BYTES]
+        with path.open("rb") as file:  # what is looked at is what is read, whoever moves things meanwhile
+            mode = os.fstat(file.fileno()).st_mode
+            raw = file.read(_KEY_MOST_BYTES)
     except OSError as error:
         raise JobError(f"key_file {path}: {error.strerror}") from None
     if mode & (stat.S_IRWXG | stat.S_IRWXO):

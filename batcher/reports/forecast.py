@@ -14,7 +14,7 @@ from rich.text import Text
 from batcher.engine.outlook import Estimate, Forecast, Money, PriceChange, Span
 from batcher.job.complaints import shown
 from batcher.reports.paper import drawn, grid, safe
-from batcher.reports.rows import plain
+from batcher.reports.plain import plain
 from batcher.reports.terminal import dollars, duration
 
 _LONGEST_TEXT = 600

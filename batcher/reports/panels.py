@@ -11,7 +11,8 @@ from rich.rule import Rule
 from rich.text import Text
 
 from batcher.reports.paper import drawn, safe
-from batcher.reports.rows import answer_of, facts_of, plain, row_lines
+from batcher.reports.plain import plain
+from batcher.reports.rows import answer_of, facts_of, row_lines
 
 _LONGEST_TEXT = 2_000
 _STYLES = {"ok": "green", "truncated": "yellow", "blocked": "yellow"}

@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from batcher.reports.rows import plain
+from batcher.reports.plain import Drawn, plain
 
 NO_TERMINAL_WIDTH = 100  # a pipe has no columns; a log is read in a window
 _LEAST_WIDTH = 40
@@ -38,7 +38,7 @@ def drawn(things: Sequence[RenderableType], *, width: int, colour: bool) -> list
     )
     for thing in things:
         console.print(thing)
-    return [line.rstrip() for line in paper.getvalue().splitlines()]
+    return [Drawn(line.rstrip()) for line in paper.getvalue().splitlines()]
 
 
 def grid(rows: Sequence[tuple[str | Text, ...]], *, head: Sequence[str] = (), wide: int = 1) -> Table:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import textwrap
-import unicodedata
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from batcher.reports.plain import plain
 from batcher.reports.terminal import dollars
 
 _LONGEST_TEXT = 400
@@ -48,14 +48,6 @@ def answer_of(row: Mapping[str, Any]) -> tuple[str | None, str | None]:
     if row.get("response"):
         return str(row["response"]), why
     return why or row.get("finish_reason"), None
-
-
-def plain(text: str) -> str:
-    """Replace control characters: an answer must not move the cursor or colour the terminal."""
-    return "".join(
-        letter if letter == "\n" or unicodedata.category(letter)[0] != "C" else " " if letter == "\t" else "\ufffd"
-        for letter in text.replace("\r\n", "\n")
-    )
 
 
 def _indented(mark: str, text: object, width: int) -> list[str]:

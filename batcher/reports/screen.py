@@ -19,6 +19,7 @@ from rich.text import Text
 
 from batcher.engine.progress import Phase, Snapshot
 from batcher.reports.live import block_lines
+from batcher.reports.plain import plain
 from batcher.reports.terminal import next_line
 from batcher.reports.tty import Terminal
 
@@ -163,4 +164,4 @@ def styled(stream: TextIO) -> Callable[[Text], str]:
 
 
 def _said(lines: Sequence[str]) -> str:
-    return "".join(f"{line}\n" for line in lines)
+    return "".join(f"{plain(line)}\n" for line in lines)

@@ -250,6 +250,10 @@ class Journal:
             hint = _FULL if _is_full(cause) else _FAULTY
             error = self._broken = StorageError(f"{self._path}: the journal cannot be written: {cause}", hint=hint)
             self._rollback()
+        except BaseException as cause:  # noqa: BLE001  a bug, or no memory: who waits for the commit must not wait for ever
+            error = self._broken = StorageError(f"{self._path}: the journal broke: {type(cause).__name__}", hint=_FULL)
+            error.__cause__ = cause
+            self._rollback()
         self._tell(self._committed, batch, error)
 
     def _insert_all(self, batch: _Batch) -> None:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import html
+from urllib.parse import quote
+
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batcher.asking.scrub import HIDDEN, LONGEST, scrub, scrub_bytes
+from batcher.asking.scrub import HIDDEN, LONGEST, hidden, scrub, scrub_bytes
 
 KEY = "AIza" + "x" * 35
 # Any key but one with a bracket: such a one could come about anew around the word that takes its place.
@@ -44,6 +47,38 @@ def test_however_json_spells_the_key_it_is_not_kept(key: str, data: st.DataObjec
     kept = scrub_bytes(f'{{"text": "a {spelt} b"}}'.encode(), key.encode())
 
     assert orjson.loads(kept) == {"text": f"a {HIDDEN} b"}
+
+
+SPELT = {
+    "in a URL": lambda key: quote(key, safe=""),
+    "in a URL's path": quote,
+    "in a URL, lower case": lambda key: quote(key, safe="").replace("%2F", "%2f").replace("%2B", "%2b"),
+    "in a page": html.escape,
+    "in a repr": lambda key: repr(key)[1:-1],
+    "in JSON": lambda key: orjson.dumps(key).decode()[1:-1],
+    "in JSON, slashes escaped": lambda key: orjson.dumps(key).decode()[1:-1].replace("/", "\\/"),
+}
+
+
+@pytest.mark.parametrize("how", SPELT)
+@pytest.mark.parametrize("key", ["canary/7f3a9c+do&not<print>", "AIza" + "y" * 35, 'quoted"back\\slash/012'])
+def test_the_key_is_found_however_it_is_spelt(key: str, how: str) -> None:
+    text = f"at https://host/?key={SPELT[how](key)}&x=1"
+
+    assert hidden(text, (key,)) == f"at https://host/?key={HIDDEN}&x=1"
+    assert scrub_bytes(text.encode(), key.encode()) == f"at https://host/?key={HIDDEN}&x=1".encode()
+
+
+@pytest.mark.parametrize(
+    ("key", "kept"),
+    [
+        ("a", "a test of the latest test: testing a"),
+        ("te", "a test of the latest test: testing a"),
+        ("test", f"a {HIDDEN} of the latest {HIDDEN}: testing a"),
+    ],
+)
+def test_a_key_that_may_be_a_word_is_hidden_where_it_stands_alone_or_not_at_all(key: str, kept: str) -> None:
+    assert scrub("a test of the latest test: testing a", key) == kept
 
 
 def test_a_short_key_stays_in_a_body_where_it_may_be_a_word_of_the_answer():

@@ -5,7 +5,8 @@ import sys
 import click
 import pytest
 
-from batcher.cli.app import EXIT_BUG, VERBS, app, call
+from batcher.cli.app import VERBS, app, call
+from batcher.cli.discretion import EXIT_BUG
 from batcher.errors import (
     EndpointRefused,
     Exit,

@@ -71,6 +71,31 @@ def test_two_keys_that_differ_are_noted():
     assert key.note == "GOOGLE_API_KEY and GEMINI_API_KEY differ; GOOGLE_API_KEY is used"
 
 
+@pytest.mark.parametrize(
+    ("value", "base_url", "noted"),
+    [
+        ("sk-1234", None, True),
+        ("sk-1234", "https://gateway.example", True),
+        ("x", "https://gateway.example", True),
+        ("sk-1234", "http://127.0.0.1:4000", False),
+        ("sk-1234", "http://localhost:4000", False),
+        ("sk-123456789", None, False),
+    ],
+)
+def test_a_key_that_may_be_a_word_is_noted_where_it_leaves_the_machine(value, base_url, noted):
+    key = read_key(Endpoint(base_url=base_url), {"GEMINI_API_KEY": value})
+
+    assert key.reveal() == value
+    assert key.note == (
+        (
+            f"GEMINI_API_KEY: a key of {len(value)} characters may be a word of an answer, so that it is not taken out of"
+            " answers; an endpoint that says it back has it stored"
+        )
+        if noted
+        else ""
+    )
+
+
 def test_visioncoder_reads_its_own_variable():
     environ = {"GOOGLE_API_KEY": "no", "VISIONCODER_API_KEY": CANARY}
 
@@ -128,6 +153,14 @@ def test_a_key_file_that_others_can_touch_is_refused(tmp_path, mode):
 
     assert error.message == f"key_file {file}: others can read it (mode {mode:03o}), wanted 600"
     assert error.hint == f"chmod 600 {file}"
+
+
+def test_what_is_looked_at_is_what_is_read(tmp_path):
+    """A link is judged by the file that it leads to."""
+    file = a_key_file(tmp_path, mode=0o644)
+    (tmp_path / "link").symlink_to(file)
+
+    assert "others can read it (mode 644)" in refusal(Endpoint(key_file=str(tmp_path / "link")), {}).message
 
 
 def test_a_key_file_that_is_missing_or_empty_is_refused(tmp_path):

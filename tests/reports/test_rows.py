@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batcher.reports.rows import plain, row_lines
+from batcher.reports.plain import plain
+from batcher.reports.rows import row_lines
 
 
 def test_a_row_with_its_answer():

@@ -465,3 +465,24 @@ async def test_killed_it_keeps_what_it_acknowledged(path, failpoint, kill_after)
     if kill_after is None:
         assert len(kept) - len(acknowledged) <= 1
     assert [[attempt.body for attempt in tried] for tried in attempts] == [[b"%d" % task] for task in kept]
+
+
+class Bug(FailPoints):
+    def hit(self, name):
+        if name == "before-commit":
+            raise MemoryError
+
+
+async def test_a_crash_of_the_writer_is_told_to_all_who_wait_and_to_all_who_come(path):
+    journal = Journal(path, failpoints=Bug())
+    waiting = journal.finish(1, OUTCOME)
+
+    with pytest.raises(StorageError, match="the journal broke: MemoryError") as broken:
+        await waiting
+    assert isinstance(broken.value.__cause__, MemoryError)
+    with pytest.raises(StorageError):
+        await journal.finish(2, OUTCOME)
+    with pytest.raises(StorageError):
+        await journal.call(read_done(0, 9))
+    await journal.close()
+    assert rows(path, "done") == []

@@ -16,7 +16,8 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 import pytest
 
-from batcher.cli.app import EXIT_BUG, call
+from batcher.cli.app import call
+from batcher.cli.discretion import EXIT_BUG
 from batcher.emulator.server import Emulator
 from batcher.emulator.settings import Latency, Settings
 from batcher.errors import Exit
