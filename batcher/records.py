@@ -125,6 +125,7 @@ class NoReplyKind(enum.StrEnum):
     CONNECT_TIMEOUT = "connect_timeout"
     TLS_HANDSHAKE = "tls_handshake"
     TLS_CERTIFICATE = "tls_certificate"
+    FORBIDDEN_ADDRESS = "forbidden_address"  # the endpoint's name leads to where a key is never sent
     STALE = "stale_connection"  # a reused connection died with no byte of a reply: free to ask again once
     DISCONNECTED = "disconnected"  # reset or closed after the send
     READ_TIMEOUT = "read_timeout"  # no reply began in time

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp.abc import AbstractResolver
 from yarl import URL
 
+from batcher.asking.resolving import CheckedResolver, ForbiddenAddress
 from batcher.asking.scrub import scrub_bytes
 from batcher.asking.transport import Target
 from batcher.gemini.request import auth_header, path
@@ -74,14 +76,25 @@ async def knock(base_url: str, *, timeout_s: float = _TIMEOUT_S) -> Knock:
     return Knock(took_ms=took_ms, tls=channel.version() if channel else "")
 
 
-async def look(target: Target, model: str | None, *, timeout_s: float = _TIMEOUT_S) -> Look:
-    """Ask the endpoint for one model, or for the first of its list; neither costs anything."""
+async def look(
+    target: Target, model: str | None, *, timeout_s: float = _TIMEOUT_S, names: AbstractResolver | None = None
+) -> Look:
+    """Ask the endpoint for one model, or for the first of its list; neither costs anything.
+
+    Args:
+        target: whom to ask.
+        model: None for the list.
+        timeout_s: for all of it.
+        names: looks the endpoint's name up; the system unless given.
+    """
     one = path(model, api_version=target.api_version, verbless=True) if model else ""
     what = one or f"/{target.api_version}/models?pageSize=1"
     name, value = auth_header(target.auth, target.key)
+    resolver = CheckedResolver(names)
     try:
         async with (
             aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(resolver=resolver),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=target.trust_env,
                 timeout=aiohttp.ClientTimeout(total=timeout_s),
@@ -96,6 +109,8 @@ async def look(target: Target, model: str | None, *, timeout_s: float = _TIMEOUT
             body = await response.content.read(_MOST_BYTES)
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
         return Look(sent=f"GET {what}", problem=_why(error, timeout_s))
+    finally:
+        await resolver.close()
     reply = Reply(status=response.status, headers=response.headers, body=scrub_bytes(body, target.key.encode()))
     return Look(sent=f"GET {what}", reply=reply, ahead_s=ahead_s(response.headers.get("Date"), came_s))
 
@@ -118,6 +133,8 @@ def _why(error: BaseException, timeout_s: float) -> str:
         return f"no answer within {timeout_s:g} s"
     if isinstance(error, ssl.SSLCertVerificationError | aiohttp.ClientConnectorCertificateError):
         return "its certificate is not trusted"
+    if isinstance(error, aiohttp.ClientConnectorDNSError) and isinstance(error.os_error, ForbiddenAddress):
+        return str(error.os_error.strerror)
     if isinstance(error, socket.gaierror | aiohttp.ClientConnectorDNSError):
         return "its name is not known (DNS)"
     reason = error.strerror if isinstance(error, OSError) and error.strerror else ""

@@ -15,9 +15,12 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 import aiohttp
+from aiohttp.abc import AbstractResolver
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import StreamReader
+from yarl import URL
 
+from batcher.asking.resolving import ForbiddenAddress
 from batcher.asking.scrub import scrub_bytes
 from batcher.asking.wire import Flight, Rest, Wire
 from batcher.gemini.request import auth_header, path
@@ -64,10 +67,15 @@ class Door:
         target: whom to ask.
         timeouts: of one request.
         connections: at most so many at once; the gate allows no more requests than that.
+        names: looks the endpoint's name up; the system unless given.
     """
 
-    def __init__(self, target: Target, timeouts: Timeouts, *, connections: int) -> None:
+    def __init__(
+        self, target: Target, timeouts: Timeouts, *, connections: int, names: AbstractResolver | None = None
+    ) -> None:
         self._target = target
+        self._origin = URL(target.base_url, encoded=True).origin()
+        self._names = names
         self._timeouts = timeouts
         self._connections = connections
         self._secret = target.key.encode()
@@ -83,6 +91,7 @@ class Door:
             connections=self._connections,
             connect_s=self._timeouts.connect_s,
             trust_env=self._target.trust_env,
+            names=self._names,
         )
         self._sweeping = asyncio.create_task(self._sweep())
         return self
@@ -204,6 +213,7 @@ class Door:
             target = self._target
             where = path(model, api_version=target.api_version, verbless=target.verbless, stream=target.stream)
             url = self._urls[model] = self._target.base_url + where
+            assert URL(url, encoded=True).origin() == self._origin  # a row may name the model, never the endpoint
         return url
 
     def _headers(self, key: str) -> Mapping[str, str]:
@@ -239,6 +249,7 @@ _UNSENT = frozenset(
         NoReplyKind.CONNECT_TIMEOUT,
         NoReplyKind.TLS_HANDSHAKE,
         NoReplyKind.TLS_CERTIFICATE,
+        NoReplyKind.FORBIDDEN_ADDRESS,
     }
 )
 
@@ -257,6 +268,8 @@ _KINDS: tuple[tuple[type[BaseException], NoReplyKind], ...] = (
 
 
 def _kind_of(error: BaseException, *, head: bool, reused: bool) -> NoReplyKind:
+    if isinstance(error, aiohttp.ClientConnectorDNSError) and isinstance(error.os_error, ForbiddenAddress):
+        return NoReplyKind.FORBIDDEN_ADDRESS
     for kind_of_error, kind in _KINDS:
         if isinstance(error, kind_of_error):
             return kind

@@ -15,6 +15,7 @@ from typing import Any
 
 import aiohttp
 from aiohttp import hdrs
+from aiohttp.abc import AbstractResolver
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
@@ -22,6 +23,8 @@ from aiohttp.helpers import BasicAuth, basicauth_from_netrc, get_env_proxy_for_u
 from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
 from yarl import URL
+
+from batcher.asking.resolving import CheckedResolver
 
 _KEEP_ALIVE_S = 15.0  # shorter than servers' own, so that most idle connections are closed by us and not under us
 _JOINED_BYTES = 1 << 16  # a longer body is not copied behind its head; a shorter one leaves in the same packet
@@ -91,9 +94,10 @@ class Wire:
         connections: at most so many at once.
         connect_s: for a connection to be made, TLS included.
         trust_env: take proxies and netrc from the environment.
+        names: looks names up; the system unless given.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  the edges of the world, each handed in
         self,
         flights: Mapping[asyncio.Task[Any], Flight],
         *,
@@ -101,8 +105,16 @@ class Wire:
         connections: int,
         connect_s: float,
         trust_env: bool,
+        names: AbstractResolver | None = None,
     ) -> None:
-        self._connector = _Connector(flights, limit=connections, keepalive_timeout=_KEEP_ALIVE_S, ttl_dns_cache=300)
+        self._resolver = CheckedResolver(names)
+        self._connector = _Connector(
+            flights,
+            limit=connections,
+            keepalive_timeout=_KEEP_ALIVE_S,
+            ttl_dns_cache=300,
+            resolver=self._resolver,
+        )
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_s, sock_read=None)
         self._loop = asyncio.get_running_loop()
         self._trust_env = trust_env
@@ -117,6 +129,7 @@ class Wire:
         while self._idle:
             self._idle.pop()[1].close()
         await self._connector.close()
+        await self._resolver.close()
 
     def keep(self, flight: Flight) -> None:
         """The reply is read whole: its connection may serve the next request.

@@ -113,6 +113,7 @@ _PAYLOAD = re.compile(r"payload size exceeds the limit", re.IGNORECASE)
 # googleapis/python-genai#1218: one row names a file that has expired (they live 48 h); the others may be well.
 _FILE = re.compile(r"permission to access the File \S+ or it may not exist", re.IGNORECASE)
 
+_NEVER_AGAIN = {NoReplyKind.TLS_CERTIFICATE, NoReplyKind.FORBIDDEN_ADDRESS}
 _NEVER_OPENED = {NoReplyKind.DNS, NoReplyKind.REFUSED, NoReplyKind.CONNECT_TIMEOUT, NoReplyKind.TLS_HANDSHAKE}
 
 
@@ -283,7 +284,7 @@ def _status_inside(error: Mapping[str, Any]) -> int:
 
 
 def _judge_no_reply(lost: NoReply) -> Verdict:
-    kind = Kind.FATAL if lost.kind is NoReplyKind.TLS_CERTIFICATE else Kind.RETRY
+    kind = Kind.FATAL if lost.kind in _NEVER_AGAIN else Kind.RETRY
     opened = lost.sent and lost.kind not in _NEVER_OPENED and kind is Kind.RETRY
     stale = lost.kind is NoReplyKind.STALE
     return Verdict(

@@ -118,7 +118,7 @@ def run_with(error, *argv):
 
 @pytest.fixture(autouse=True)
 def a_key(monkeypatch, tmp_path):
-    monkeypatch.setenv("GEMINI_API_KEY", "test-key")
+    monkeypatch.setenv("GEMINI_API_KEY", "test-key-0123456789")
     monkeypatch.delenv("GOOGLE_API_KEY", raising=False)
     monkeypatch.chdir(tmp_path)
 

@@ -120,6 +120,7 @@ LOST = [
     (NoReplyKind.CONNECT_TIMEOUT, False, Kind.RETRY, Billed.NO, False, None, None),
     (NoReplyKind.TLS_HANDSHAKE, False, Kind.RETRY, Billed.NO, False, None, None),
     (NoReplyKind.TLS_CERTIFICATE, False, Kind.FATAL, Billed.NO, False, None, None),
+    (NoReplyKind.FORBIDDEN_ADDRESS, False, Kind.FATAL, Billed.NO, False, None, None),
     (NoReplyKind.STALE, True, Kind.RETRY, Billed.MAYBE, False, 0.0, None),
     (NoReplyKind.DISCONNECTED, True, Kind.RETRY, Billed.MAYBE, True, None, None),
     (NoReplyKind.DISCONNECTED, False, Kind.RETRY, Billed.NO, False, None, None),

@@ -45,6 +45,11 @@ def test_origins(url, expected):
             "https://[::ffff:169.254.169.254]",
             "::ffff:169.254.169.254 is a link-local address; a key is never sent there",
         ),
+        ("https://[fd00:ec2::254]", "fd00:ec2::254 is a cloud's metadata address; a key is never sent there"),
+        ("https://100.100.100.200", "100.100.100.200 is a cloud's metadata address; a key is never sent there"),
+        ("https://[64:ff9b::a9fe:a9fe]", "64:ff9b::a9fe:a9fe is a link-local address; a key is never sent there"),
+        ("https://[2002:a9fe:a9fe::1]", "2002:a9fe:a9fe::1 is a link-local address; a key is never sent there"),
+        ("https://[::169.254.169.254]", "::169.254.169.254 is a link-local address; a key is never sent there"),
         ("https://[fe80::1]", "fe80::1 is a link-local address; a key is never sent there"),
         ("example.com", "found 'example.com', wanted a URL such as https://generativelanguage.googleapis.com"),
         (

@@ -86,14 +86,11 @@ def test_a_key_that_may_be_a_word_is_noted_where_it_leaves_the_machine(value, ba
     key = read_key(Endpoint(base_url=base_url), {"GEMINI_API_KEY": value})
 
     assert key.reveal() == value
-    assert key.note == (
-        (
-            f"GEMINI_API_KEY: a key of {len(value)} characters may be a word of an answer, so that it is not taken out of"
-            " answers; an endpoint that says it back has it stored"
-        )
-        if noted
-        else ""
+    said = (
+        f"GEMINI_API_KEY: a key of {len(value)} characters may be a word of an answer, so that it is not taken out"
+        " of answers; an endpoint that says it back has it stored"
     )
+    assert key.note == (said if noted else "")
 
 
 def test_visioncoder_reads_its_own_variable():
