@@ -34,7 +34,7 @@ NAMES = ("image", "images", "audio", "pdf")
 
 # Stands for a medium, the n-th of its column, while a template is rendered. No JSON and no Parquet text can hold a lone
 # surrogate.
-_MARK = "\udc01{},{}\udc02"
+_BEGINS, _ENDS = "\udc01", "\udc02"
 _MARKS = re.compile("\udc01([0-9]+),([0-9]+)\udc02")
 
 
@@ -243,10 +243,14 @@ class _Marks(Sequence[str]):
         return self._all[at]
 
 
+def _mark(column: int, n: int) -> str:
+    return f"{_BEGINS}{column},{n}{_ENDS}"
+
+
 def _marks(column: int, value: Any) -> Any:
     if not isinstance(value, list):
-        return None if _is_nothing(value) else _MARK.format(column, 0)
-    return _Marks([_MARK.format(column, n) for n in range(sum(not _is_nothing(each) for each in value))])
+        return None if _is_nothing(value) else _mark(column, 0)
+    return _Marks([_mark(column, n) for n in range(sum(not _is_nothing(each) for each in value))])
 
 
 def _part(medium: Medium | Uploaded) -> dict[str, Any]:

@@ -1,35 +1,27 @@
 """What may a template do? Jinja2's immutable sandbox, with lower ceilings and data printed as it stands in the file.
 
-The sandbox keeps templates away from Python; it still allows `'a' * 10**8` and padding to any width. Those are stopped
-here: a template comes with the job, but the numbers in it may come from a row.
+The sandbox keeps templates away from Python; it still allows `'a' * 10**8`, padding to any width and loops in loops in
+loops. Those are stopped here: a template comes with the job, but the numbers in it may come from a row.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
-from jinja2 import StrictUndefined, Undefined, filters
-from jinja2.runtime import Context
+from jinja2 import StrictUndefined, Undefined, pass_environment
+from jinja2.runtime import Context, LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-MAX_RENDERED_CHARACTERS = 8 << 20
-_MAX_WIDTH = 10_000
-_MAX_POWER_BITS = 100_000
+from batcher.prompts.budget import CALL_STEPS, JOINED, TICKED, Budget
+from batcher.prompts.growth import check, check_format, check_operation, joined, looked_at, replaced
 
-_PADDING = frozenset({"ljust", "rjust", "center", "zfill", "expandtabs"})
-_WIDE_FIELD = re.compile(r"\d{5,}|\{[^}]*\{")  # of str.format; a width may itself be a field
-_WIDE = re.compile(r"%[^a-zA-Z%]*(?:\*|\d{5,})")
+_PADDING = frozenset({"ljust", "rjust", "center", "zfill", "expandtabs", "translate"})
 
 
 class NullError(Exception):
     """A template printed a null."""
-
-
-class TooLargeError(Exception):
-    """A template made more text than a prompt may have."""
 
 
 def text_of(value: Any) -> str:
@@ -61,64 +53,51 @@ def _default(value: Any, default_value: Any = "", boolean: bool = False) -> Any:
     return default_value if _is_missing(value) or (boolean and not value) else value
 
 
-def _narrow(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Bound the width that a padding filter may be asked for."""
-
-    def bounded(value: Any, width: Any = 4, *args: Any, **options: Any) -> Any:
-        if (isinstance(width, int) and width > _MAX_WIDTH) or (isinstance(width, str) and len(width) > _MAX_WIDTH):
-            raise TooLargeError
-        return method(value, width, *args, **options)
-
-    return bounded
+def _joined(pieces: tuple[Any, ...]) -> str:
+    texts = [str(piece) for piece in pieces]
+    check(sum(map(len, texts)))
+    return "".join(texts)
 
 
-def _format(value: Any, *args: Any, **options: Any) -> str:
-    _check_format(value)
-    return filters.do_format(value, *args, **options)
-
-
-def _check_format(pattern: Any) -> None:
-    if isinstance(pattern, str) and _WIDE.search(pattern):
-        raise TooLargeError
-
-
-def _length(value: Any) -> int:
-    return len(value) if isinstance(value, Sized) else 0
+@pass_environment
+def _ticked(environment: Sandbox, items: Any, characters: int) -> Iterator[Any]:
+    return environment.budget.ticked(items, characters)
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
-    """The environment of all templates: strict about what is missing, plain about what it prints."""
+    """The environment of one template: strict about what is missing, plain in what it prints, bounded in all it does.
+
+    Attributes:
+        budget: begun anew for each row.
+    """
 
     # Naming the operators also keeps Jinja from evaluating constant ones while it compiles.
     intercepted_binops = frozenset({"*", "**", "+", "%"})
 
     def __init__(self) -> None:
-        super().__init__(undefined=StrictUndefined, finalize=text_of, autoescape=False, cache_size=0)
+        self.budget = Budget()
+        super().__init__(undefined=StrictUndefined, finalize=self._printed, autoescape=False, cache_size=0)
         del self.globals["lipsum"]
-        self.filters |= {
-            "default": _default,
-            "d": _default,
-            "tojson": _json,
-            "center": _narrow(filters.do_center),
-            "indent": _narrow(filters.do_indent),
-            "format": _format,
-        }
+        self.filters |= {"default": _default, "d": _default, "tojson": _json}
+        self.filters = {name: looked_at(name, method) for name, method in self.filters.items()}
+        self.filters |= {TICKED: _ticked, JOINED: _joined}
         # A key that a row lacks and a null are the same thing here, as they are in a table.
         self.tests |= {"defined": lambda value: not _is_missing(value), "undefined": _is_missing}
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         """Refuse what the sandbox refuses, and methods that make text of any length."""
-        return not (isinstance(obj, str) and attr in _PADDING) and super().is_safe_attribute(obj, attr, value)
+        if (isinstance(obj, str) and attr in _PADDING) or (isinstance(obj, int) and attr == "to_bytes"):
+            return False
+        return super().is_safe_attribute(obj, attr, value)
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
-        """Format without attributes, as the sandbox does, and without widths beyond any prompt."""
+        """Format without attributes, as the sandbox does, and without making more text than any prompt has."""
         formatted = super().wrap_str_format(value)
         if formatted is None:
             return None
 
         def bounded(*args: Any, **options: Any) -> str:
-            if _WIDE_FIELD.search(value.__self__):
-                raise TooLargeError
+            check_format(value.__self__, (*args, *options.values()))
             return formatted(*args, **options)
 
         return bounded
@@ -129,21 +108,28 @@ class Sandbox(ImmutableSandboxedEnvironment):
         Raises:
             TooLargeError: it would be.
         """
-        if operator == "*" and isinstance(left, int) != isinstance(right, int):
-            sized, times = (right, left) if isinstance(left, int) else (left, right)
-            size = _length(sized) * times if isinstance(times, int) else 0
-        elif operator == "+":
-            size = _length(left) + _length(right)
-        else:
-            size = 0
-        if size > MAX_RENDERED_CHARACTERS or (operator == "**" and _power_bits(left, right) > _MAX_POWER_BITS):
-            raise TooLargeError
-        if operator == "%":
-            _check_format(left)
+        check_operation(operator, left, right)
         return super().call_binop(context, operator, left, right)
 
+    def call(__self, __context: Context, __obj: Any, *args: Any, **options: Any) -> Any:  # noqa: N805, PYI063  Jinja2's
+        """Call a function, a macro, a method or a recursive loop, each for a step.
 
-def _power_bits(base: Any, exponent: Any) -> int:
-    if not isinstance(base, int) or not isinstance(exponent, int):
-        return 0
-    return base.bit_length() * abs(exponent)
+        Raises:
+            TooLargeError: the steps are used up, or the result would be larger than any prompt.
+        """
+        budget = __self.budget
+        budget.step(steps=CALL_STEPS)
+        if isinstance(__obj, LoopContext) and args:
+            args = (budget.ticked(args[0]), *args[1:])
+        elif isinstance(owner := getattr(__obj, "__self__", None), str):
+            name = __obj.__name__
+            if name == "replace" and len(args) >= 2:
+                replaced(owner, args[0], args[1])
+            elif name == "join" and args:
+                args = (joined(args[0], owner),)
+        return super().call(__context, __obj, *args, **options)
+
+    def _printed(self, value: Any) -> str:
+        text = text_of(value)
+        self.budget.step(len(text))
+        return text

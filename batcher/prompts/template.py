@@ -12,7 +12,8 @@ import jinja2
 from jinja2 import meta, nodes
 
 from batcher.errors import JobError
-from batcher.prompts.sandbox import MAX_RENDERED_CHARACTERS, NullError, Sandbox, TooLargeError, text_of
+from batcher.prompts.budget import MAX_RENDERED_CHARACTERS, TooLargeError, bounded
+from batcher.prompts.sandbox import NullError, Sandbox, text_of
 from batcher.records import Problem, Row
 from batcher.rows.shapes import nearest
 
@@ -57,9 +58,10 @@ class Template:
     def __init__(self, source: str, *, setting: str, columns: Collection[str], where: str) -> None:
         self._setting = setting
         environment = Sandbox()
+        self._budget = environment.budget
         try:
             tree = environment.parse(source)
-            self._template = environment.from_string(source)
+            self._template = environment.from_string(bounded(environment.parse(source)))
         except jinja2.TemplateSyntaxError as error:
             raise JobError(f"{setting}, line {error.lineno}: {error.message}") from None
         _refuse_loading(tree, setting)
@@ -81,11 +83,8 @@ class Template:
             return self._joined(row.values) if self._parts else self._rendered(row.values)
         except NullError:
             return Problem(kind="bad_input", message=f"{row.where}: {self._null(row.values)}")
-        except TooLargeError:
-            return Problem(
-                kind="too_large",
-                message=f"{row.where}: {self._setting}: makes more than {MAX_RENDERED_CHARACTERS:,} characters",
-            )
+        except TooLargeError as error:
+            return Problem(kind="too_large", message=f"{row.where}: {self._setting}: {error}")
         except jinja2.UndefinedError as error:
             return Problem(kind="bad_input", message=f"{row.where}: {self._setting}: {error.message}")
         except _FAILURES as error:
@@ -108,6 +107,7 @@ class Template:
             known[WHOLE_ROW] = values
         pieces = []
         size = 0
+        self._budget.begin()
         # Piece by piece, so that a loop that never tires is stopped at the cap and not by the machine's memory.
         for piece in self._template.root_render_func(self._template.new_context(known)):
             size += len(piece)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batcher.prompts.sandbox import MAX_RENDERED_CHARACTERS, NullError, Sandbox, TooLargeError, text_of
+from batcher.prompts.budget import MAX_RENDERED_CHARACTERS, TooLargeError
+from batcher.prompts.sandbox import NullError, Sandbox, text_of
 from tests.strategies import json_values, texts
 
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batcher.errors import JobError
-from batcher.prompts.sandbox import MAX_RENDERED_CHARACTERS, Sandbox
+from batcher.prompts.budget import MAX_RENDERED_CHARACTERS
+from batcher.prompts.sandbox import Sandbox
 from batcher.prompts.template import Template
 from batcher.records import Problem
 from tests.builders import a_row
