@@ -58,7 +58,7 @@ def test_no_module_makes_code_or_formats_of_data(path):
         "from yaml import load",
         "x.format(1)",
         "x.format_map(y)",
-        "run(x, shell=1)",
+        "r(x, shell=1)",
     ],
 )
 def test_they_would_be_found(source):

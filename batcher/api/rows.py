@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from batcher.errors import InputError, StorageError
 from batcher.job.complaints import shown
 from batcher.rows.features import KEY
+from batcher.rows.private import private
 
 _BATCH_ROWS = 1024
 _BATCH_BYTES = 64 << 20  # of bytes in rows, or of decoded columns: pictures are fewer rows a batch, and a row group
@@ -135,9 +136,8 @@ def _write(rows: Rows, path: Path, check: Callable[[], None]) -> str:
     if any(_holds_bytes(row) for row in head):
         _write_columns(_batches_of(whole), path, check)
         return ".parquet"
-    with path.open("wb") as file:
-        for at, row in enumerate(whole):
-            file.write(_line(at, row))
+    with open(path, "wb", opener=private) as file:
+        file.writelines(_line(at, row) for at, row in enumerate(whole))
         file.flush()
         os.fsync(file.fileno())
     return ".jsonl"
@@ -175,7 +175,10 @@ def _write_columns(batches: pa.RecordBatchReader, path: Path, check: Callable[[]
     told = {key: value for key, value in (batches.schema.metadata or {}).items() if key == KEY}
     schema = pa.schema([(field.name, _plain(field.type)) for field in batches.schema])
     try:
-        with path.open("wb") as file, pq.ParquetWriter(file, schema, store_schema=False) as writer:
+        with (
+            open(path, "wb", opener=private) as file,
+            pq.ParquetWriter(file, schema, store_schema=False) as writer,
+        ):
             writer.add_key_value_metadata(told)
             for batch in batches:
                 check()

@@ -25,7 +25,7 @@ from batcher.engine.fresh import Fresh
 from batcher.engine.halt import Halt
 from batcher.engine.packing import packer_of
 from batcher.engine.plan import Plan, described, make_plan, read_plan, state_of
-from batcher.engine.process import log_unawaited, of_a_run
+from batcher.engine.process import log_unawaited, of_a_run, of_careful_files
 from batcher.engine.progress import Summary
 from batcher.engine.retry import reopen, standing
 from batcher.engine.seal import Sealer
@@ -136,12 +136,13 @@ def retry_run(job: Job, *, key: Secret, out: Path, statuses: frozenset[Status], 
 @contextlib.contextmanager
 def _owned(rundir: RunDir) -> Iterator[tuple[Path, ...]]:
     """Hold the run's folder; gives those that had to be made for it."""
-    made = rundir.make()
-    lock = Lock(rundir.lock, now=dt.datetime.now(dt.UTC))
-    try:
-        yield made
-    finally:
-        lock.release()
+    with of_careful_files():
+        made = rundir.make()
+        lock = Lock(rundir.lock, now=dt.datetime.now(dt.UTC))
+        try:
+            yield made
+        finally:
+            lock.release()
 
 
 def _planned(job: Job, rundir: RunDir, options: Options) -> Plan:

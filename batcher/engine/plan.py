@@ -196,7 +196,7 @@ def _freeze(plan: Plan) -> None:
     plan.terms.rates.write(rundir.prices)
     rundir.write_card(card(plan.manifest, plan.schema, None, licence=plan.job.output.license))
     write_anchor(rundir, plan.schema, plan.blocks, plan.terms.run_id)
-    rundir.journal.touch()  # before the manifest: where that is and the journal is not, the state is gone
+    rundir.journal.touch(mode=0o600)  # before the manifest: where that is and the journal is not, the state is gone
     sync_folder(rundir.state)
     rundir.write_manifest(plan.manifest)
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import threading
 import traceback
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import pyarrow as pa
 from batcher.asking.scrub import hidden
 from batcher.job.held import held
 
+_NOT_FOR_OTHERS = 0o027  # the output is mode 640; `.state/` is its owner's alone
 _COLLECT_RARELY = (400_000, 50, 100)
 """A collection walks all that was made since the last one: 90 ms for what 20,000 rows under way keep. What a run keeps
 is bounded and next to nothing of it is garbage (54 objects in 100,000 rows, a tenth of them asked again), so that in
@@ -53,7 +55,40 @@ class _Process:
                 gc.unfreeze()
 
 
+class _Files:
+    """What a process lets others do with the files that it makes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._runs = 0
+        self._before = 0
+
+    def enter(self) -> None:
+        with self._lock:
+            self._runs += 1
+            if self._runs == 1:
+                self._before = os.umask(_NOT_FOR_OTHERS)
+                os.umask(self._before | _NOT_FOR_OTHERS)
+
+    def leave(self) -> None:
+        with self._lock:
+            self._runs -= 1
+            if not self._runs:
+                os.umask(self._before)
+
+
 _PROCESS = _Process()
+_FILES = _Files()
+
+
+@contextlib.contextmanager
+def of_careful_files() -> Iterator[None]:
+    """Let files be made that the owner writes and the group reads, and nobody else; a stricter umask stays as it is."""
+    _FILES.enter()
+    try:
+        yield
+    finally:
+        _FILES.leave()
 
 
 @contextlib.contextmanager

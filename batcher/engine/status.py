@@ -78,13 +78,13 @@ def write_status(rundir: RunDir, snapshot: Snapshot, last: Iterable[Ending], com
         "last": [_shown(ending) for ending in last],
     }
     with contextlib.suppress(OSError):  # a full disk speaks where it matters: in the journal
-        write_whole(rundir.status, orjson.dumps(content), sync=False)
+        write_whole(rundir.status, orjson.dumps(content), sync=False, own=True)
 
 
 def write_last(rundir: RunDir, last: Iterable[Ending]) -> None:
     """Leave the last answers for `show` when a session stops: most of them are in no part yet."""
     with contextlib.suppress(OSError):
-        write_whole(rundir.status, orjson.dumps({"ended": True, "last": [_shown(ending) for ending in last]}))
+        write_whole(rundir.status, orjson.dumps({"ended": True, "last": [_shown(ending) for ending in last]}), own=True)
 
 
 def read_status(out: Path) -> RunStatus:

@@ -19,6 +19,7 @@ from batcher.job.spec import InputFormat, InputShape
 from batcher.rows.blocks import DIGEST_BYTES, Block, Extent, numbered
 from batcher.rows.columns import Column
 from batcher.rows.containers import Layout
+from batcher.rows.private import private
 from batcher.rows.readers import InputFile
 from batcher.rows.shapes import Shape
 
@@ -73,7 +74,7 @@ def save_index(index: Index, path: Path) -> None:
     payload = orjson.dumps(_packed(index))
     partial = path.with_name(f"{path.name}.partial")
     try:
-        with partial.open("wb") as file:
+        with open(partial, "wb", opener=private) as file:
             file.write(_MAGIC + _digest(payload) + payload)
             file.flush()
             os.fsync(file.fileno())

@@ -15,6 +15,7 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from batcher.errors import InputError, StorageError
+from batcher.rows.private import private
 
 _COPY_BYTES = 1 << 20
 _MAGIC = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst"}
@@ -142,7 +143,7 @@ def _copy(source: BinaryIO, target: Path, name: str, most_bytes: int | None = No
     try:
         with _written(target.parent, name):
             target.parent.mkdir(parents=True, exist_ok=True)
-            file = partial.open("wb")
+            file = open(partial, "wb", opener=private)  # noqa: SIM115  Path.open takes no opener; closed below
         with file:
             while left is None or left > 0:
                 chunk = _read(source, _COPY_BYTES if left is None else min(left, _COPY_BYTES))

@@ -11,6 +11,7 @@ struct<the user's columns, output names>.
 from __future__ import annotations
 
 import contextlib
+import os
 from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ import pyarrow as pa
 
 from batcher.errors import StorageError
 from batcher.records import Problem, Request, Row
+from batcher.rows.private import private
 from batcher.store.disk import digest_of, sync_file, sync_folder
 
 SLICE = 256
@@ -92,6 +94,7 @@ class BlockWriter:
         self._path = path
         self._unfinished = path.with_suffix(".part")
         with self._disk():
+            os.close(private(str(self._unfinished), os.O_CREAT | os.O_WRONLY))
             self._sink = pa.OSFile(str(self._unfinished), "wb")
             self._writer = pa.ipc.new_file(self._sink, schema)
 

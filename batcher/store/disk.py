@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from batcher.errors import StorageError
+from batcher.rows.private import private
 
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
 
@@ -53,10 +54,13 @@ def sync_folder(path: Path) -> None:
     sync_file(path)
 
 
-def write_whole(path: Path, content: bytes, *, sync: bool = True) -> None:
-    """Replace a small file by a whole new one; a reader sees the old or the new, never half."""
+def write_whole(path: Path, content: bytes, *, sync: bool = True, own: bool = False) -> None:
+    """Replace a small file by a whole new one; a reader sees the old or the new, never half.
+
+    With `own`, nobody else reads it.
+    """
     unfinished = path.with_name(f".{path.name}.new")
-    with unfinished.open("wb") as file:
+    with open(unfinished, "wb", opener=private if own else None) as file:
         file.write(content)
         if sync:
             file.flush()

@@ -130,7 +130,6 @@ class RunDir:
         Raises:
             StorageError: the output cannot be written.
         """
-        os.umask(os.umask(0o022) | 0o022)
         own = (self.data, self.attempts, self.tmp, self.state)
         wanted = sorted({folder for path in own for folder in (path, *path.parents)}, key=lambda path: len(path.parts))
         try:
