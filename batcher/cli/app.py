@@ -29,6 +29,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "status": ("batcher.cli.look:status", "How far a run is."),
     "show": ("batcher.cli.look:show", "The last prompts and answers of a run."),
     "retry": ("batcher.cli.run:retry", "Ask again what did not end well."),
+    "reparse": ("batcher.cli.reparse:reparse", "Read a run's kept replies again."),
     "export": ("batcher.cli.export:export", "A run in somebody else's format."),
     "schema": ("batcher.cli.job:schema", "The JSON Schema of a job file, for editors."),
     "doctor": ("batcher.cli.doctor:doctor", "Say whether this machine is ready."),

@@ -19,6 +19,7 @@ from batcher.datasets.order import Exported, Format, Order
 from batcher.engine.inspection import Inspection
 from batcher.engine.outlook import Forecast
 from batcher.engine.progress import Snapshot, Summary
+from batcher.engine.reparsed import Reparsed
 from batcher.job.key import Secret
 from batcher.job.load import Loaded
 from batcher.job.spec import Job
@@ -77,6 +78,10 @@ class Engine(Protocol):
 
     def export_job(self, job: Job, order: Order, *, stdout: BinaryIO, progress: Callable[[int, int], None]) -> Exported:
         """Write the requests of a job that was never run."""
+        ...
+
+    def reparse(self, out: Path, *, dry_run: bool, progress: Callable[[int, int], None]) -> Reparsed:
+        """Read the kept replies of a run again; nothing is sent."""
         ...
 
 
@@ -148,6 +153,12 @@ class LocalEngine:
         from batcher.engine.batch import export_job  # noqa: PLC0415
 
         return export_job(job, order, stdout=stdout, progress=progress)
+
+    def reparse(self, out: Path, *, dry_run: bool, progress: Callable[[int, int], None]) -> Reparsed:
+        """See `Engine.reparse`."""
+        from batcher.engine.reparse import reparse  # noqa: PLC0415
+
+        return reparse(out, dry_run=dry_run, progress=progress, failpoints=_failpoints())
 
 
 def _typed() -> str:

@@ -92,7 +92,7 @@ def export(  # noqa: PLR0913  one a flag
     )
     engine = engine_of(ctx)
     stdout = sys.stdout.buffer
-    progress = _progress(said, time.monotonic)
+    progress = progress_of(said, time.monotonic)
     if out.is_dir():
         exported = engine.export(out, order, stdout=stdout, progress=progress)
     else:
@@ -126,7 +126,7 @@ def _wanted(statuses: tuple[str, ...], to: str) -> frozenset[str]:
     return frozenset(CHOICES) if to == Format.GEMINI_BATCH else frozenset(CHOICES[:-1])
 
 
-def _progress(said: Voice, now: Callable[[], float]) -> Callable[[int, int], None]:
+def progress_of(said: Voice, now: Callable[[], float]) -> Callable[[int, int], None]:
     """Say now and then how far it is."""
     last = now()
 

@@ -122,6 +122,11 @@ async def _totals(plan: Plan, session: Session, tally: Tally, halt: Halt, journa
     return totals + totals_of(outcomes, reads)
 
 
+def verdict_of(job: Job, totals: Totals, tasks: int) -> tuple[str, Exit]:
+    """How a run ended whose rows all have an outcome: its verdict and its exit code."""
+    return _verdict(totals, tasks, Halt()), _exit_code(job, totals)
+
+
 def _exit_code(job: Job, totals: Totals) -> Exit:
     failed = sum(totals.by_status.get(status, 0) for status in _FAILED)
     return Exit.DONE if failed <= _tolerated(job, totals.done) else Exit.ROWS_FAILED

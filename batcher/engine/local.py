@@ -45,6 +45,7 @@ from batcher.store.blocks import BlockRow, clear_block, is_sealed, read_blocks, 
 from batcher.store.disk import remove
 from batcher.store.failpoints import FailPoints
 from batcher.store.journal import Journal
+from batcher.store.reparsed import settle
 from batcher.store.reserve import Reserve, reserve_bytes
 from batcher.store.rundir import Lock, RunDir
 
@@ -305,6 +306,7 @@ def open_door(plan: Plan, key: Secret) -> Door:
 
 async def _recovered(plan: Plan, journal: Journal, options: Options) -> Mapping[int, BlockRow]:
     """Finish what a killed session left half done, and read the blocks."""
+    await journal.call(settle(plan.rundir, plan.blocks))
     rows = await journal.call(read_blocks)
     _check_parts(plan, rows)
     samples = plan.job.samples

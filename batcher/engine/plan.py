@@ -237,19 +237,7 @@ def draft_plan(  # noqa: PLR0913
 
 
 def _plan(job: Job, rundir: RunDir, index: Index, manifest: Mapping[str, Any], rates: RateCard) -> Plan:
-    origin = urlsplit(job.endpoint.base_url or "")
-    terms = Terms(
-        run_id=manifest["run_id"],
-        project=job.endpoint.project,
-        endpoint=f"{origin.scheme}://{origin.netloc}",
-        tier=job.request.service_tier,
-        labels=tuple(sorted(job.labels.items())),
-        rates=rates,
-        samples=job.samples,
-        store_prompt=job.output.store_prompt,
-        raw=job.output.raw,
-        images=_makes_pictures(manifest["job"]),
-    )
+    terms = terms_of(job, manifest, rates)
     return Plan(
         job=job,
         rundir=rundir,
@@ -265,6 +253,23 @@ def _plan(job: Job, rundir: RunDir, index: Index, manifest: Mapping[str, Any], r
         ),
         terms=terms,
         builder=builder_of(job, index),
+    )
+
+
+def terms_of(job: Job, manifest: Mapping[str, Any], rates: RateCard) -> Terms:
+    """What is the same for every row of a run, as its manifest has frozen it."""
+    origin = urlsplit(job.endpoint.base_url or "")
+    return Terms(
+        run_id=manifest["run_id"],
+        project=job.endpoint.project,
+        endpoint=f"{origin.scheme}://{origin.netloc}",
+        tier=job.request.service_tier,
+        labels=tuple(sorted(job.labels.items())),
+        rates=rates,
+        samples=job.samples,
+        store_prompt=job.output.store_prompt,
+        raw=job.output.raw,
+        images=_makes_pictures(manifest["job"]),
     )
 
 
