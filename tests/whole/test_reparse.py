@@ -124,6 +124,7 @@ def misread_by_the_ledger(row: dict[str, Any]) -> dict[str, Any]:
         {"endpoint.stream": "sse"},
         {"output.schema": {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}},
         {"output.store_prompt": False},
+        {"model": "gemini-3.1-flash-image", "generation.response_modalities": ["TEXT", "IMAGE"]},
         {"endpoint.provider": "visioncoder", "endpoint.auth": "bearer"},
     ],
     ids=lambda settings: "-".join(settings) or "plain",
