@@ -18,6 +18,7 @@ from batcher.errors import StorageError
 from batcher.records import Billed
 from batcher.store.blockfile import BlockFile
 from batcher.store.blocks import BlockRow, State, read_sent
+from batcher.store.entries import CORRECTION
 from batcher.store.journal import Journal
 from batcher.store.schemas import ATTEMPTS, STAMP
 
@@ -71,7 +72,7 @@ def _of_ledger(files: list[Path], since_us: int) -> Counter[str]:
     today = pc.field("started_at") >= pa.scalar(since_us, pa.int64()).cast(STAMP)
     try:
         ledger = ds.dataset([str(path) for path in files], schema=ATTEMPTS, format="parquet")
-        sent = ledger.to_table(columns=list(_LANE), filter=today & reached)
+        sent = ledger.to_table(columns=list(_LANE), filter=today & reached & (pc.field("role") != CORRECTION))
     except (OSError, pa.ArrowException) as error:
         raise StorageError(f"the ledger of today cannot be read: {error}") from error
     lanes = sent.group_by(list(_LANE)).aggregate([([], "count_all")])

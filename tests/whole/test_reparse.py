@@ -19,6 +19,7 @@ from batcher.cli.app import call
 from batcher.emulator.server import Emulator
 from batcher.engine.reparse import reparse
 from batcher.engine.reparsed import Reparsed
+from batcher.engine.today import _of_ledger
 from batcher.records import Status
 from batcher.store.blocks import read_blocks
 from batcher.store.failpoints import FailPoints
@@ -176,6 +177,7 @@ def test_a_ledger_that_was_misread_is_corrected_and_never_rewritten(finished: Pa
     as_an_older_parser_wrote_it(the_part(finished), misread)
     as_an_older_parser_wrote_it(the_ledger(finished), misread_by_the_ledger)
     as_it_is = the_ledger(finished).read_bytes()
+    sent = _of_ledger([the_ledger(finished)], 0)
 
     again(finished)
 
@@ -193,6 +195,7 @@ def test_a_ledger_that_was_misread_is_corrected_and_never_rewritten(finished: Pa
     assert read_footer(the_part(finished)).totals.as_json() == totals
     assert again(finished).differ == 0
     assert len(list((finished / "attempts").iterdir())) == 2
+    assert _of_ledger(list((finished / "attempts").iterdir()), 0) == sent  # a correction is no request of today
 
 
 def totals_of_the_journal(out: Path) -> dict[str, Any]:
