@@ -122,8 +122,7 @@ class _Work:
             progress(self.found.reread + self.found.without_raw + self.found.unknown, self._run.tasks)
         self._open()
         if not self.found.dry_run:
-            if self.found.differ:
-                self._close()
+            self._close()
             restore_success(self._run.rundir)(self._journal)
 
     def _part(self, no: int, part: Path, row: BlockRow) -> None:
@@ -211,12 +210,15 @@ class _Work:
             self.found.changed[str(was.status), str(now.status)] += 1
 
     def _close(self) -> None:
-        """Let run.json and the card say what is so now."""
+        """Let run.json and the card say what is so now; a kill may have come between the last part and them."""
         run, rundir = self._run, self._run.rundir
         manifest = dict(run.manifest)
         said = dict(manifest.get("summary") or {})
         totals = sum((row.totals for row in read_blocks(self._journal).values() if row.totals), Totals())
-        if said and said["exit_code"] in _FINISHED and totals.done == run.tasks:
+        is_stale = bool(said) and said["exit_code"] in _FINISHED and said["totals"] != totals.as_json()
+        if not self.found.differ and not is_stale:
+            return
+        if is_stale and totals.done == run.tasks:
             verdict, exit_code = verdict_of(run.job, totals, run.tasks)
             said |= {"verdict": verdict, "exit_code": int(exit_code), "totals": totals.as_json()}
             manifest["summary"] = said

@@ -14,9 +14,9 @@ from batcher.gemini.refusal import OK, Verdict, judge, status_of
 from batcher.gemini.reply import Cut, Unreadable, read
 from batcher.records import Answer, Attempt, Kind, Outcome, Reply, Status
 from batcher.store.bills import Read, Terms, read_attempt
-from batcher.store.columns import data_columns
+from batcher.store.columns import answer_columns
 from batcher.store.entries import in_ledger
-from batcher.store.schemas import PICTURES, RESERVED
+from batcher.store.schemas import PICTURES
 
 DERIVED = (
     "status",
@@ -193,7 +193,7 @@ def _replaced(
         return old, by_column, 0
     mine = old.take(pa.array(places, pa.int64()))
     outcomes, asked = zip(*ended, strict=True)
-    new = data_columns(_planned(mine), outcomes, asked, {}, schema, terms)
+    new = answer_columns(outcomes, asked, {}, schema, terms)
     columns = dict(zip(old.schema.names, old.columns, strict=True))
     differing: set[int] = set()
     for name in DERIVED:
@@ -206,19 +206,6 @@ def _replaced(
             columns[name] = _with(columns[name], new.column(name), {places[at]: at for at in here})
     rows = pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
     return rows, by_column, len(differing)
-
-
-def _planned(rows: pa.RecordBatch) -> pa.RecordBatch:
-    """What the block file had of these rows, as far as `data/` keeps it."""
-    own = RESERVED | {"raw"}
-    user = [field for field in rows.schema if field.name not in own]
-    held = (
-        pa.StructArray.from_arrays([rows.column(field.name) for field in user], fields=user)
-        if user
-        else pa.array([{}] * rows.num_rows, type=pa.struct([]))
-    )
-    names = ("ordinal", "id", "prompt", "model", "request_hash")
-    return pa.RecordBatch.from_arrays([*map(rows.column, names), held], names=[*names, "user"])
 
 
 def _differing(old: pa.Array, new: pa.Array) -> list[int]:

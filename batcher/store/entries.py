@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batcher.errors import StorageError
-from batcher.money.cost import Priced, TierSource
+from batcher.money.cost import Priced, TierSource, fusd
 from batcher.money.usage import Buckets, buckets
 from batcher.records import Answer, Attempt, Billed, Kind, Usage
 from batcher.store import schemas
-from batcher.store.bills import Read, Terms, cost_of, reserve_usd
+from batcher.store.bills import Read, Terms, cost_fusd_of, reserve_usd
 from batcher.store.columns import ledger_columns
 from batcher.store.rundir import RunDir
 
@@ -71,7 +71,7 @@ def _facts(read: Read) -> tuple[Any, ...]:
     attempt = read.attempt
     usage = replace(read.usage, service_tier=None)
     said = (read.answer.model_version, read.answer.response_id)
-    return attempt.verdict, attempt.reason, attempt.billed, usage, cost_of(read), *said
+    return attempt.verdict, attempt.reason, attempt.billed, usage, cost_fusd_of(read), *said
 
 
 def _read_of(row: Mapping[str, Any]) -> Read:
@@ -110,7 +110,13 @@ def _priced(attempt: Attempt, answer: Answer, usage: Usage, cost: Decimal | None
         return Read(attempt, answer, usage, Buckets(), None)
     tokens = buckets(usage)
     tier, source = row["service_tier"] or "", TierSource(row["tier_source"] or TierSource.DEFAULT)
-    return Read(attempt, answer, usage, tokens, Priced(cost, row["price_id"], tier, source, tokens))
+    return Read(
+        attempt,
+        answer,
+        usage,
+        tokens,
+        Priced(None if cost is None else fusd(cost), row["price_id"], tier, source, tokens),
+    )
 
 
 def _corrected(old: Read, by: Read) -> Read:
@@ -129,14 +135,14 @@ def _corrected(old: Read, by: Read) -> Read:
     if attempt.billed is not Billed.YES or by.priced is None:
         return Read(attempt, replace(by.answer, usage=usage), usage, Buckets(), None)
     tokens = buckets(usage)
-    priced = by.priced._replace(cost_usd=(cost_of(old) or _ZERO) + (by.priced.cost_usd or _ZERO), buckets=tokens)
+    priced = by.priced._replace(cost_fusd=(cost_fusd_of(old) or 0) + (by.priced.cost_fusd or 0), buckets=tokens)
     return Read(attempt, replace(by.answer, usage=usage), usage, tokens, priced)
 
 
 def _difference(old: Read, new: Read) -> Read:
     usage = _combined(new.usage, old.usage, sign=-1)
-    cost = (cost_of(new) or _ZERO) - (cost_of(old) or _ZERO)
-    priced = (new.priced or Priced(None, None, "", TierSource.DEFAULT, None))._replace(cost_usd=cost)
+    cost = (cost_fusd_of(new) or 0) - (cost_fusd_of(old) or 0)
+    priced = (new.priced or Priced(None, None, "", TierSource.DEFAULT, None))._replace(cost_fusd=cost)
     attempt = new.attempt._replace(latency_ms=None, http_status=None, quota_id=None, waited_ms=0.0, body=b"")
     searches = _sum(new.answer.web_searches, old.answer.web_searches, sign=-1)
     return Read(attempt, replace(new.answer, web_searches=searches), usage, Buckets(), priced)

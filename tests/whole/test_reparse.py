@@ -276,7 +276,7 @@ KILLS = [*((point, "reparse") for point in POINTS), ("ledger-published", "run"),
 @pytest.mark.parametrize(("point", "then"), KILLS)
 def test_a_kill_leaves_the_old_part_or_the_new_one(tmp_path: Path, emulator: Emulator, point: str, then: str) -> None:
     out = a_run(tmp_path, emulator)
-    right, paid = data(out), total(ledger(out), "cost_usd")
+    right, paid, totals = data(out), total(ledger(out), "cost_usd"), manifest(out)["summary"]["totals"]
     as_an_older_parser_wrote_it(the_part(out), misread)
     as_an_older_parser_wrote_it(the_ledger(out), misread_by_the_ledger)
     wrong = data(out)
@@ -294,6 +294,7 @@ def test_a_kill_leaves_the_old_part_or_the_new_one(tmp_path: Path, emulator: Emu
     again(out)
     assert data(out) == right
     assert total(ledger(out), "cost_usd") == paid
+    assert manifest(out)["summary"]["totals"] == totals == totals_of_the_journal(out)
     assert (out / "_SUCCESS").exists()
     runs.retry(out, Status.FAILED)
     assert data(out).num_rows == right.num_rows
