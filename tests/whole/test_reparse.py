@@ -316,7 +316,7 @@ def test_answers_in_the_journal_are_judged_again(tmp_path: Path, emulator: Emula
     source = runs.write_lines(tmp_path / "rows.jsonl", ROWS)
     out = tmp_path / "out"
     argv = runs.run_argv(source, out, emulator.url, "--set", "retry.attempts=2")
-    assert runs.call(*argv, BATCHER_FAILPOINT="after-commit:6").returncode == -9
+    assert runs.call(*argv, BATCHER_FAILPOINT="frozen").returncode == -9
     with closing(connect(RunDir.at(out).journal)) as journal:
         task, n = an_answer_called_broken(journal)
 
