@@ -34,6 +34,8 @@ class Call:
     template: str | None
     system: str | None
     samples: int | None
+    dedup: bool | None
+    reuse: PathLike | Sequence[PathLike] | None
     temperature: float | None
     max_output_tokens: int | None
     labels: Mapping[str, str] | None
@@ -112,6 +114,8 @@ def _flags(call: Call) -> dict[str, Any]:
         "prompt.template": call.template,
         "prompt.system": call.system,
         "samples": call.samples,
+        "dedup": call.dedup,
+        "reuse": None if call.reuse is None else _folders(call.reuse),
         "generation.temperature": call.temperature,
         "generation.max_output_tokens": call.max_output_tokens,
         "labels": call.labels,
@@ -158,7 +162,13 @@ def _files(given: Input) -> list[str] | None:
     return None
 
 
+def _folders(given: PathLike | Sequence[PathLike]) -> list[str]:
+    return [os.fspath(given)] if isinstance(given, str | os.PathLike) else [os.fspath(each) for each in given]
+
+
 def _absolute(job: Job) -> Job:
+    if job.reuse:
+        job = job.model_copy(update={"reuse": tuple(str(Path(folder).absolute()) for folder in job.reuse)})
     if job.output.state_dir is None:
         return job
     state_dir = str(Path(job.output.state_dir).absolute())

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from queue import SimpleQueue
 from types import FrameType
@@ -34,6 +34,8 @@ def run(  # noqa: PLR0913  the flags of the command line, by name
     template: str | None = None,
     system: str | None = None,
     samples: int | None = None,
+    dedup: bool | None = None,
+    reuse: PathLike | Sequence[PathLike] | None = None,
     temperature: float | None = None,
     max_output_tokens: int | None = None,
     labels: Mapping[str, str] | None = None,
@@ -62,6 +64,8 @@ def run(  # noqa: PLR0913  the flags of the command line, by name
         template: Jinja2 over the row's columns.
         system: system instruction; a template, too.
         samples: how often each row is asked.
+        dedup: ask identical requests once; their rows share the answer.
+        reuse: run directories whose answers to the same requests are taken over at cost 0.
         temperature: of the generation.
         max_output_tokens: of the generation.
         labels: on every row and every ledger line.
@@ -95,6 +99,8 @@ def run(  # noqa: PLR0913  the flags of the command line, by name
         template=template,
         system=system,
         samples=samples,
+        dedup=dedup,
+        reuse=reuse,
         temperature=temperature,
         max_output_tokens=max_output_tokens,
         labels=labels,
@@ -132,6 +138,8 @@ async def arun(  # noqa: PLR0913  as `run`
     template: str | None = None,
     system: str | None = None,
     samples: int | None = None,
+    dedup: bool | None = None,
+    reuse: PathLike | Sequence[PathLike] | None = None,
     temperature: float | None = None,
     max_output_tokens: int | None = None,
     labels: Mapping[str, str] | None = None,
@@ -162,6 +170,8 @@ async def arun(  # noqa: PLR0913  as `run`
         template=template,
         system=system,
         samples=samples,
+        dedup=dedup,
+        reuse=reuse,
         temperature=temperature,
         max_output_tokens=max_output_tokens,
         labels=labels,
@@ -196,6 +206,8 @@ def stream(  # noqa: PLR0913  as `run`
     template: str | None = None,
     system: str | None = None,
     samples: int | None = None,
+    dedup: bool | None = None,
+    reuse: PathLike | Sequence[PathLike] | None = None,
     temperature: float | None = None,
     max_output_tokens: int | None = None,
     labels: Mapping[str, str] | None = None,
@@ -227,6 +239,8 @@ def stream(  # noqa: PLR0913  as `run`
         template=template,
         system=system,
         samples=samples,
+        dedup=dedup,
+        reuse=reuse,
         temperature=temperature,
         max_output_tokens=max_output_tokens,
         labels=labels,

@@ -106,7 +106,10 @@ class Worker:
             file.unlink()
             raise PlanChanged(
                 f"{self._ready.shown_out}: this run was planned for other rows",
-                hint=f"to start afresh: give another out=, or remove {self._ready.shown_out}",
+                hint=(
+                    f"to ask only what it has no answer for: give another out=, and reuse={self._ready.shown_out!r}\n"
+                    f"to start afresh: give another out=, or remove {self._ready.shown_out}"
+                ),
             )
         return reading(job, file)
 

@@ -43,6 +43,8 @@ _SETTINGS: Mapping[str, str] = {
     "template": "prompt.template",
     "system": "prompt.system",
     "samples": "samples",
+    "dedup": "dedup",
+    "reuse": "reuse",
     "temperature": "generation.temperature",
     "max_output_tokens": "generation.max_output_tokens",
     "schema": "output.schema",
@@ -50,6 +52,10 @@ _SETTINGS: Mapping[str, str] = {
     "max_failed": "run.max_failed",
     "label": "labels",
 }
+
+
+_LISTS = frozenset({"input", "reuse"})
+"""Repeatable flags; an empty list is one that was not given."""
 
 
 def _pairs(_: click.Context, __: click.Parameter, values: Sequence[str]) -> dict[str, str] | None:
@@ -82,6 +88,8 @@ def _tolerance(_: click.Context, __: click.Parameter, value: str | None) -> int 
 @click.option("--template", metavar="TEXT", help="Jinja2 over the row's columns: 'Hi {{ name }}'.")
 @click.option("--system", metavar="TEXT", help="System instruction.")
 @click.option("--samples", type=int, metavar="N", help="How often each row is asked.")
+@click.option("--dedup", is_flag=True, default=None, help="Ask identical requests once; their rows share the answer.")
+@click.option("--reuse", multiple=True, metavar="OUT", help="Take over what an older run paid for; repeatable.")
 @click.option("--temperature", type=float, metavar="T")
 @click.option("--max-output-tokens", type=int, metavar="N")
 @click.option("--schema", metavar="FILE", help="JSON Schema of the answers, or module:Model.")
@@ -180,7 +188,7 @@ def _naming(key: Secret, summary: Summary) -> Summary:
 
 def flags_of(given: Mapping[str, Any]) -> dict[str, Any]:
     """Turn what click parsed into settings of a job, by their dotted names."""
-    return {setting: given[name] or None if name == "input" else given[name] for name, setting in _SETTINGS.items()}
+    return {setting: given[name] or None if name in _LISTS else given[name] for name, setting in _SETTINGS.items()}
 
 
 def _say_settings(said: Voice, loaded: Loaded) -> None:

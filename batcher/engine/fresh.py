@@ -6,6 +6,8 @@ after a resume and for rows that a retry asks again, the journal is read instead
 
 from __future__ import annotations
 
+import pyarrow as pa
+
 from batcher.engine.packing import Packed, Packer, Step
 from batcher.records import Outcome
 from batcher.store.bills import Read
@@ -59,6 +61,9 @@ class Fresh:
             self._left[step.first] = left
         else:
             self._pack(step)
+
+    async def spared(self, rows: pa.RecordBatch) -> None:
+        """Rows were sealed that were never asked; nothing of them is kept here."""
 
     def packed(self, first: int, most: int) -> Packed | None:
         """The columns of up to `most` tasks from `first` on, and no longer kept; None when these are not columns."""

@@ -20,6 +20,7 @@ import uvloop
 from batcher.asking.ask import Asker, World
 from batcher.asking.transport import Door, Target, Transport
 from batcher.engine.brake import Brake
+from batcher.engine.changed import with_ways_on
 from batcher.engine.closing import close_run, open_totals
 from batcher.engine.fresh import Fresh
 from batcher.engine.halt import Halt
@@ -164,11 +165,13 @@ def _planned(job: Job, rundir: RunDir, options: Options) -> Plan:
             failpoints=options.failpoints,
             stdin=options.stdin,
         )
+    except PlanChanged as error:
+        raise with_ways_on(error, job, rundir, limit=options.limit, command=options.command) from None
     except KeyboardInterrupt:
         raise Interrupted("stopped while planning; nothing was sent", signal_number=signal.SIGINT) from None
     rundir.clear_tmp()
     if is_new:
-        for line in described(plan.index):
+        for line in described(plan):
             options.log(line)
     return plan
 
@@ -242,7 +245,7 @@ async def _ask_all(
             gate=gate,
             asker=asker,
             worklist=worklist,
-            sealer=Sealer(plan, journal, options.failpoints, fresh),
+            sealer=Sealer(plan, journal, options.failpoints, fresh, tally.spared),
             tally=tally,
             halt=halt,
         )

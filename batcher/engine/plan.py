@@ -16,6 +16,8 @@ import pyarrow as pa
 
 from batcher.datasets.card import card
 from batcher.engine.builders import builder_of, media_names
+from batcher.engine.reused import Source, other_sources, sources_of
+from batcher.engine.sparing import not_asked, shares_answers, spares_of
 from batcher.errors import PlanChanged, StorageError
 from batcher.job.fingerprint import differences, fingerprint
 from batcher.job.spec import Job
@@ -68,6 +70,11 @@ class Plan:
     def blocks(self) -> int:
         """How many blocks there are."""
         return len(self.index.blocks)
+
+    @property
+    def spared(self) -> int:
+        """Tasks that need not be asked, because another run or another row has their answer."""
+        return int(self.manifest["spares"]["tasks"]) if self.terms.spares else 0
 
     def lane(self, model: str) -> str:
         """The quota owner of a model: quotas belong to (project, model), not to a key."""
@@ -130,6 +137,7 @@ def check_same(job: Job, rundir: RunDir, manifest: Mapping[str, Any], *, limit: 
     was = manifest["fingerprint"]
     now = fingerprint(job)
     changed = differences(was["facts"], now.facts) if was["sha"] != now.sha else ()
+    changed = (*changed, *other_sources(job, manifest))
     if manifest["limit"] != limit:
         changed = (*changed, f"limit: {_rows(manifest['limit'])} → {_rows(limit)}")
     if changed:
@@ -176,7 +184,10 @@ def _new_plan(  # noqa: PLR0913
 ) -> Plan:
     check_new(job, rundir)
     files = find_inputs(job.input, spool=rundir.spool, stdin=stdin, told=lambda copied_bytes: counted(0, copied_bytes))
+    sources = sources_of(job, rundir.out, limit=limit)
     plan = draft_plan(job, rundir, files, limit=limit, rows_a_block=block_rows(job), now=now, counted=counted)
+    if sources or shares_answers(job):
+        plan = _sparing(plan, sources, counted)
     try:
         _freeze(plan)
     except OSError as error:
@@ -199,6 +210,13 @@ def _freeze(plan: Plan) -> None:
     rundir.journal.touch(mode=0o600)  # before the manifest: where that is and the journal is not, the state is gone
     sync_folder(rundir.state)
     rundir.write_manifest(plan.manifest)
+
+
+def _sparing(plan: Plan, sources: Sequence[Source], counted: Counted) -> Plan:
+    """Find the tasks that need not be asked; where there are none and nobody asked for it, the plan stays as it is."""
+    job, rundir, index = plan.job, plan.rundir, plan.index
+    found = spares_of(job, index, plan.builder, rundir, sources, told=lambda rows: counted(rows, 0))
+    return plan if found is None else _plan(job, rundir, index, {**plan.manifest, "spares": found}, plan.terms.rates)
 
 
 def check_new(job: Job, rundir: RunDir) -> None:
@@ -249,6 +267,7 @@ def _plan(job: Job, rundir: RunDir, index: Index, manifest: Mapping[str, Any], r
             raw=job.output.raw,
             parsed="schema" in manifest["job"]["output"],
             images=terms.images,
+            spares=terms.spares,
             features=index.features,
         ),
         terms=terms,
@@ -270,6 +289,7 @@ def terms_of(job: Job, manifest: Mapping[str, Any], rates: RateCard) -> Terms:
         store_prompt=job.output.store_prompt,
         raw=job.output.raw,
         images=_makes_pictures(manifest["job"]),
+        spares="spares" in manifest,
     )
 
 
@@ -319,10 +339,16 @@ def _manifest(job: Job, index: Index, now: dt.datetime, limit: int | None) -> di
     }
 
 
-def described(index: Index) -> tuple[str, ...]:
-    """Say what the input is, before anything is asked: one line, and one for each surprise."""
+def described(plan: Plan) -> tuple[str, ...]:
+    """Say what the input is, before anything is asked: one line, one for each surprise, and what need not be asked."""
+    index = plan.index
     containers = ", ".join(dict.fromkeys(file.container for file in index.files))
-    return (f"input: {index.shape.kind}, {containers}, {_rows(index.rows)}", *(f"note: {note}" for note in index.notes))
+    notes = (f"note: {note}" for note in index.notes)
+    return (
+        f"input: {index.shape.kind}, {containers}, {_rows(index.rows)}",
+        *notes,
+        *not_asked(plan.job, plan.manifest),
+    )
 
 
 def state_of(job: Job) -> Path | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from batcher.engine.borrowed import Borrowed, Lender, Told, spared_totals, untold
 from batcher.engine.fresh import Fresh
 from batcher.engine.packing import TASKS_A_STEP
 from batcher.engine.plan import Plan
@@ -49,10 +50,23 @@ class Sealable:
 
 
 class Sealer:
-    """Makes parts of finished blocks, one at a time, in steps short enough for the loop."""
+    """Makes parts of finished blocks, one at a time, in steps short enough for the loop.
 
-    def __init__(self, plan: Plan, journal: Journal, failpoints: FailPoints, fresh: Fresh | None = None) -> None:
+    Args:
+        fresh: answers of this session that need not be read from the journal.
+        spared: told of the rows that were never asked.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        journal: Journal,
+        failpoints: FailPoints,
+        fresh: Fresh | None = None,
+        spared: Told = untold,
+    ) -> None:
         self._plan = plan
+        self._lender = Lender(plan, journal, told=spared) if plan.terms.spares else None
         self._journal = journal
         self._failpoints = failpoints
         self._fresh = fresh or Fresh(most_bytes=0)
@@ -89,13 +103,16 @@ class Sealer:
             first_task=block.first_task,
             tasks=block.tasks,
         )
+        borrowed = None if self._lender is None else await self._lender.borrowed(block.no, block.asked)
         published = await asyncio.to_thread(_published, self._part(block), stamp)
         if published is not None:
+            if borrowed is not None:
+                await borrowed.tell_of(self._part(block))
             return published
         file = await asyncio.to_thread(BlockFile, plan.rundir.block_file(block.no), digest=block.digest)
         try:
             builder = PartBuilder(plan.rundir, stamp, plan.schema, blocks=plan.blocks, failpoints=self._failpoints)
-            return await self._finished(builder, block, file)
+            return await self._finished(builder, block, file, borrowed)
         except OSError as error:
             raise StorageError(
                 f"{plan.rundir.out}: a part cannot be written: {error.strerror or error}",
@@ -103,22 +120,24 @@ class Sealer:
             ) from error
         finally:
             file.close()
+            if borrowed is not None:
+                borrowed.close()
 
-    async def _finished(self, builder: PartBuilder, block: Sealable, file: BlockFile) -> Totals:
+    async def _finished(self, builder: PartBuilder, block: Sealable, file: BlockFile, borrowed: Borrowed | None) -> Totals:
         try:
-            totals = await self._fill(builder, block, file)
+            totals = await self._fill(builder, block, file, borrowed)
             await asyncio.to_thread(builder.finish, totals)
         except Exception:  # whoever is cancelled leaves a thread behind that still writes: the next start cleans up
             builder.abandon()
             raise
         return totals
 
-    async def _fill(self, builder: PartBuilder, block: Sealable, file: BlockFile) -> Totals:
+    async def _fill(self, builder: PartBuilder, block: Sealable, file: BlockFile, borrowed: Borrowed | None) -> Totals:
         kept = None if block.asked is None else KeptRows(self._part(block), block.asked, self._tasks)
         totals = Totals()
         first = block.first_task
         for planned in self._pieces(first, file):
-            data, ledger, step = await self._step_of(block, first, planned, kept)
+            data, ledger, step = await self._step_of(block, first, planned, kept, borrowed)
             first += planned.num_rows
             totals += step
             builder.add(data, ledger)
@@ -138,15 +157,16 @@ class Sealer:
                 start += count
                 first += count
 
-    async def _step_of(
-        self, block: Sealable, first: int, planned: pa.RecordBatch, kept: KeptRows | None
+    async def _step_of(  # noqa: PLR0913, PLR0917  where rows may come from
+        self, block: Sealable, first: int, planned: pa.RecordBatch, kept: KeptRows | None, borrowed: Borrowed | None
     ) -> tuple[pa.RecordBatch, pa.RecordBatch, Totals]:
         terms = self._plan.terms
         packed = self._fresh.packed(first, planned.num_rows)
         if packed is not None:
             return beside(planned, packed.answers, self._plan.schema, terms), packed.ledger, packed.totals
         ended = await self._ended(first, planned)
-        columns = partial(self._columns, block, first, planned, ended, kept)
+        lent = None if borrowed is None else await borrowed.rows(first, planned)
+        columns = partial(self._columns, block, first, planned, ended, kept, lent)
         # Pictures are MB of base64 to be decoded: in a thread, or no request would be served meanwhile.
         return await asyncio.to_thread(columns) if terms.images else columns()
 
@@ -168,26 +188,32 @@ class Sealer:
         ]  # lost ones have none
         return [read_attempt(attempt, self._plan.terms) for attempt in named]
 
-    def _columns(
+    def _columns(  # noqa: PLR0913, PLR0917  the parts of one slice
         self,
         block: Sealable,
         first: int,
         planned: pa.RecordBatch,
         ended: Mapping[int, tuple[Outcome, list[Read]]],
         kept: KeptRows | None,
+        lent: pa.RecordBatch | None,
     ) -> tuple[pa.RecordBatch, pa.RecordBatch, Totals]:
         terms = self._plan.terms
         old = None if kept is None else kept.take(first, planned.num_rows)
-        wanted = planned.num_rows - (0 if old is None else old.rows.num_rows)
+        wanted = planned.num_rows - (0 if old is None else old.rows.num_rows) - (0 if lent is None else lent.num_rows)
         if len(ended) != wanted:
             raise StorageError(f"journal: block {block.no} has {len(ended)} of {wanted} outcomes from task {first}")
         outcomes, asked = zip(*ended.values(), strict=True) if ended else ((), ())
-        mine = planned if old is None else planned.take(pa.array([o.task - first for o in outcomes], pa.int64()))
+        whole = len(ended) == planned.num_rows
+        mine = planned if whole else planned.take(pa.array([o.task - first for o in outcomes], pa.int64()))
         data = data_columns(mine, outcomes, asked, {} if old is None else old.earlier, self._plan.schema, terms)
+        totals = totals_of(outcomes, asked)
+        if lent is not None:
+            data = woven(data, lent)
+            totals += spared_totals(lent)
         if kept is not None and old is not None:
             data = woven(data, old.rows)
             kept.count(data)
-        return data, ledger_columns(asked, block.no, terms), totals_of(outcomes, asked)
+        return data, ledger_columns(asked, block.no, terms), totals
 
     def _part(self, block: Sealable) -> Path:
         return self._plan.rundir.part(block.no, self._plan.blocks)

@@ -14,6 +14,7 @@ from batcher.engine.halt import Halt
 from batcher.engine.plan import Plan
 from batcher.engine.refusals import Refusals, lean
 from batcher.engine.seal import Sealer
+from batcher.engine.sealline import SealLine
 from batcher.engine.tally import Tally
 from batcher.engine.work import Chunk, Work, WorkList
 from batcher.errors import BatcherError
@@ -65,6 +66,7 @@ class Session:
         self._finished: asyncio.Queue[Work] = asyncio.Queue()
         self._ahead = Ahead(plan, rows, worklist=worklist, finished=self._finished)
         self._unsealed = sum(1 for block in plan.index.blocks if not is_sealed(rows.get(block.no)))
+        self._line = SealLine(self._finished, (no for no, row in rows.items() if is_sealed(row)))
         self._open: dict[asyncio.Task[None], OpenTask] = {}
         self._ready: deque[tuple[OpenTask, Work]] = deque()  # admitted on disk, next to be sent
         self._few = asyncio.Event()  # are ready
@@ -306,12 +308,13 @@ class Session:
 
     async def _seal(self) -> None:
         while self._unsealed and not self._halt.asked.is_set():
-            work = await self._finished.get()
+            work = await self._line.next()
             self._sealing = True
             try:
                 self.totals_of_blocks[work.no] = await self._sealer.seal(work.sealable())
             finally:
                 self._sealing = False
+            self._line.sealed(work)
             self._unsealed -= 1
             self._ahead.sealed_one()
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from decimal import Decimal
+
+import pyarrow as pa
 
 from batcher.asking.ask import Turn
 from batcher.engine.fresh import Fresh
@@ -38,6 +40,7 @@ class Tally:
         self._terms = terms
         self._fresh = fresh or Fresh(most_bytes=0)
         self._statuses = dict.fromkeys(Status, 0)
+        self._spared: Counter[Status] = Counter()
         self._finished: deque[tuple[float, int]] = deque()
         self.sent = 0
         self.latencies = no_latencies()
@@ -98,6 +101,11 @@ class Tally:
             while self._finished[0][0] < second - _WINDOW_S:
                 self._finished.popleft()
 
+    async def spared(self, rows: pa.RecordBatch) -> None:
+        """Rows were sealed whose answers somebody else had paid for."""
+        await self._fresh.spared(rows)
+        self._spared += Counter(map(Status, rows.column("status").to_pylist()))
+
     def rate_per_s(self, now_s: float, since_s: float) -> float:
         """Tasks finished a second, over the last ten whole seconds and the one that has begun; or since `since_s`."""
         oldest = int(now_s) - _WINDOW_S
@@ -137,6 +145,8 @@ class Tally:
             unpriced=self._unpriced,
             maybe_billed=self._maybe,
         )
+        if self._spared:
+            mine += Totals(by_status=self._spared, spared=self._spared.total())
         return self._before + mine
 
 

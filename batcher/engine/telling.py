@@ -97,6 +97,12 @@ class Teller(Fresh):
         super().outcome(outcome)
         self._tell(outcome, self._tried.pop(outcome.task, []))
 
+    async def spared(self, rows: pa.RecordBatch) -> None:
+        """Rows were sealed whose answers somebody else had paid for."""
+        await self._listener.room(rows.num_rows)
+        for row in rows.select(list(COLUMNS)).to_pylist():
+            self._listener.told(outcome_of_row(row, samples=self._samples))
+
     async def over(self, work: Coroutine[Any, Any, None]) -> None:
         """Tell what earlier starts finished before and while `work` goes on.
 

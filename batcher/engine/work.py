@@ -12,6 +12,7 @@ import pyarrow as pa
 from batcher.asking.ask import OpenTask, failed_row
 from batcher.engine.plan import Plan
 from batcher.engine.seal import Sealable
+from batcher.engine.spared import Spares
 from batcher.errors import StorageError
 from batcher.money.totals import Totals
 from batcher.records import Kind, Outcome, Problem, Request, Row
@@ -34,7 +35,9 @@ class Work:
     """A block with tasks to ask.
 
     Attributes:
+        done: tasks that are not to be asked: they have an outcome, or somebody else has their answer.
         remaining: tasks without an outcome; the block is sealed at 0.
+        needs: blocks whose parts hold answers for this one.
     """
 
     no: int
@@ -46,6 +49,7 @@ class Work:
     before: Totals | None
     done: set[int] = field(default_factory=set)
     remaining: int = 0
+    needs: frozenset[int] = frozenset()
 
     def sealable(self) -> Sealable:
         """What the sealer needs to know."""
@@ -99,6 +103,7 @@ class WorkList:
         self._look_ahead = LOOK_AHEAD_IN_A_DAY_QUOTA if plan.job.limits.requests_per_day else LOOK_AHEAD
         self._schema = schema_of(plan.index.schema)
         self._heavy = bool(plan.builder.media)
+        self._spares = Spares(plan) if plan.terms.spares else None
         self._lanes: dict[str, str] = {}
         self._ahead: dict[int, list[list[Planned]]] = {}
         self._reader = BlockReader(plan.index, plan.job.input, slice_rows=SLICE, needed=plan.builder.needed)
@@ -114,7 +119,7 @@ class WorkList:
         if row is None:
             digest = await self.write(block)
             await self._journal.call(put_block(block.no, State.OPEN, 1, digest))
-            return Work(
+            work = Work(
                 no=block.no,
                 first_task=first,
                 tasks=count,
@@ -124,9 +129,10 @@ class WorkList:
                 before=None,
                 remaining=count,
             )
+            return work if self._spares is None else await self._sparing(work, block, self._spares)
         asked = await self._journal.call(read_asked(block.no))
         done = await self._journal.call(read_done(first, first + count))
-        return Work(
+        work = Work(
             no=block.no,
             first_task=first,
             tasks=count,
@@ -137,6 +143,16 @@ class WorkList:
             done=done,
             remaining=(count if asked is None else len(asked)) - len(done),
         )
+        return work if self._spares is None else await self._sparing(work, block, self._spares)
+
+    async def _sparing(self, work: Work, block: Block, spares: Spares) -> Work:
+        """Take out the tasks whose answer another run or another row has."""
+        spared = await asyncio.to_thread(spares.of, block, work.asked)
+        before = len(work.done)
+        work.done |= spared.tasks
+        work.remaining -= len(work.done) - before
+        work.needs = spared.needs
+        return work
 
     async def write(self, block: Block) -> str:
         """Write a block file from the input, in steps short enough for the loop; its digest.

@@ -55,6 +55,8 @@ def differences(was: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ..
 def _facts(job: Job) -> Iterator[tuple[str, Any]]:
     yield "model", job.model
     yield "samples", job.samples
+    if job.dedup:
+        yield "dedup", job.dedup
     for name in ("prompt", "generation", "request"):
         yield from _set(name, getattr(job, name))
     yield from _endpoint(job.endpoint)

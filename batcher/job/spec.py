@@ -289,6 +289,12 @@ class Job(_Section):
     """Model id, with or without `models/`."""
     samples: Annotated[int, Field(ge=1, le=32_767)] = 1
     """How often each row is asked."""
+    dedup: bool = False
+    """Ask identical requests once: the rows that repeat one share its answer and cost 0. Off where `samples` is above
+    1: samples are meant to differ."""
+    reuse: tuple[str, ...] = ()
+    """Run directories whose answers to the same requests are taken over at cost 0, the first that has one; relative to
+    where the command runs. `OUT.preview` is looked into without being named."""
     input: Input
     prompt: Prompt = Prompt()
     generation: Generation = Generation()

@@ -40,6 +40,7 @@ class Totals:
         wasted_usd: of which for answers nobody can use (retried, superseded, failed).
         unpriced: billed attempts without a known price; `cost_usd` is then a lower bound.
         maybe_billed: attempts the server may have billed without our seeing an answer.
+        spared: tasks whose answer another run or another row paid for; part of `by_status` and of nothing else.
     """
 
     by_status: Mapping[Status, int] = field(default_factory=dict)
@@ -50,6 +51,7 @@ class Totals:
     wasted_usd: Decimal = Decimal(0)
     unpriced: int = 0
     maybe_billed: int = 0
+    spared: int = 0
 
     @property
     def done(self) -> int:
@@ -67,6 +69,7 @@ class Totals:
             wasted_usd=self.wasted_usd + other.wasted_usd,
             unpriced=self.unpriced + other.unpriced,
             maybe_billed=self.maybe_billed + other.maybe_billed,
+            spared=self.spared + other.spared,
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -85,6 +88,7 @@ class Totals:
             "wasted_usd": format(self.wasted_usd, "f"),
             "unpriced": self.unpriced,
             "maybe_billed": self.maybe_billed,
+            "spared": self.spared,
         }
 
     @classmethod
@@ -99,4 +103,5 @@ class Totals:
             wasted_usd=Decimal(found["wasted_usd"]),
             unpriced=found["unpriced"],
             maybe_billed=found["maybe_billed"],
+            spared=found.get("spared", 0),  # runs of earlier versions had none
         )

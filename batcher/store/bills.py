@@ -29,6 +29,7 @@ class Terms:
         tier: the service tier the job asks for, None for the endpoint's default.
         rates: the run's frozen rate card.
         images: whether the pictures of an answer are a column.
+        spares: whether rows may have an answer that they did not pay for.
     """
 
     run_id: str
@@ -41,6 +42,7 @@ class Terms:
     store_prompt: bool
     raw: bool
     images: bool = False
+    spares: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

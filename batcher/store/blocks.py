@@ -200,6 +200,19 @@ def read_answers(first: int, stop: int) -> Callable[[sqlite3.Connection], tuple[
     return work
 
 
+def read_ended(tasks: Iterable[int]) -> Callable[[sqlite3.Connection], dict[int, tuple[Outcome, list[Attempt]]]]:
+    """Some finished tasks, each with its attempts."""
+
+    def work(connection: sqlite3.Connection) -> dict[int, tuple[Outcome, list[Attempt]]]:
+        found: dict[int, tuple[Outcome, list[Attempt]]] = {}
+        for task in sorted(set(tasks)):
+            outcomes, attempts = read_answers(task, task + 1)(connection)
+            found |= {outcome.task: (outcome, tried) for outcome, tried in zip(outcomes, attempts, strict=True)}
+        return found
+
+    return work
+
+
 def clear_block(first: int, stop: int, failpoints: FailPoints) -> list[Callable[[sqlite3.Connection], None]]:
     """The pieces of work that take a sealed block's rows out of the journal."""
 

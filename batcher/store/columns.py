@@ -140,6 +140,8 @@ def answer_columns(  # noqa: PLR0913, PLR0917  as `data_columns`
         columns["raw"] = pa.array(row.raw, pa.large_binary())
     if terms.images:
         columns[schemas.PICTURES] = images_column(pictures)
+    if terms.spares:
+        columns |= {name: pa.nulls(len(outcomes), kind) for name, kind in schemas.PAID_BY}
     return pa.RecordBatch.from_arrays(
         list(columns.values()), schema=pa.schema([schema.field(name) for name in columns])
     )

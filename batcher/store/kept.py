@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from batcher.money.totals import Totals
 from batcher.records import Status
 from batcher.store.bills import Earlier
+from batcher.store.schemas import PAID_BY_RUN
 
 _USED = ("task", "attempts", "input_tokens", "output_tokens", "cost_usd")
 
@@ -43,6 +44,7 @@ class KeptRows:
         self._ahead = self._file.schema_arrow.empty_table()
         self._statuses: dict[Status, int] = {}
         self._wasted = Decimal(0)
+        self._spared = 0
 
     def take(self, first: int, count: int) -> Old:
         """The old rows of `count` tasks from `first`."""
@@ -58,10 +60,12 @@ class KeptRows:
         for status in data.column("status").to_pylist():
             self._statuses[Status(status)] = self._statuses.get(Status(status), 0) + 1
         self._wasted += pc.sum(data.column("wasted_usd")).as_py() or Decimal(0)
+        if PAID_BY_RUN in data.schema.names:
+            self._spared += data.num_rows - data.column(PAID_BY_RUN).null_count
 
     def replaced(self, before: Totals, again: Totals) -> Totals:
         """The block's totals: what both generations used, and what became of the rows in the end."""
-        return replace(before + again, by_status=self._statuses, wasted_usd=self._wasted)
+        return replace(before + again, by_status=self._statuses, wasted_usd=self._wasted, spared=self._spared)
 
 
 def woven(new: pa.RecordBatch, kept: pa.RecordBatch) -> pa.RecordBatch:

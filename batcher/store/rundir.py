@@ -93,6 +93,15 @@ class RunDir:
         return self.state / "index"
 
     @property
+    def spares(self) -> Path:
+        """Which tasks need not be asked; see `store/spares.py`."""
+        return self.state / "spares"
+
+    def leftovers(self, source: int) -> Path:
+        """Answers of a run that is reused here which are in no part of it; see `engine/leftovers.py`."""
+        return self.state / f"leftovers-{source}.parquet"
+
+    @property
     def blocks(self) -> Path:
         """Block files of unsealed blocks."""
         return self.state / "blocks"

@@ -89,16 +89,22 @@ _PARSED = [("parsed", pa.large_string()), ("schema_valid", pa.bool_())]
 PICTURES = "response_images"
 """The column of the pictures that a model made, there only where the job asks for some."""
 
-RESERVED = frozenset(name for name, _ in _IDENTITY + _ANSWER + _PARSED) | {"raw", PICTURES}
+PAID_BY_RUN, PAID_BY_TASK = "paid_by_run", "paid_by_task"
+PAID_BY = [(PAID_BY_RUN, pa.string()), (PAID_BY_TASK, pa.int64())]
+"""Whose request brought the answer, as the ledger names it, where it was not this row's own: another run's, or another
+row's of this run. There only where a run may have such rows; null in the rows that paid for themselves."""
+
+RESERVED = frozenset(name for name, _ in _IDENTITY + _ANSWER + _PARSED + PAID_BY) | {"raw", PICTURES}
 """Names a user's column may not take; it gets the prefix `input_` instead."""
 
 
-def data_schema(
+def data_schema(  # noqa: PLR0913  each is a column or two
     user: Iterable[pa.Field],
     *,
     raw: bool,
     parsed: bool = False,
     images: bool = False,
+    spares: bool = False,
     features: Mapping[str, Any] | None = None,
 ) -> pa.Schema:
     """The frozen schema of `data/`: identity, the user's columns under their output names, then ours.
@@ -108,6 +114,7 @@ def data_schema(
         raw: whether the raw replies are kept.
         parsed: whether the job has a schema for its answers; their columns stand behind `response`.
         images: whether the pictures that the model makes are a column.
+        spares: whether rows may have an answer that they did not pay for.
         features: what `datasets` takes the input's columns for; see `rows/features.py`.
     """
     fields = [pa.field(name, kind) for name, kind in _IDENTITY]
@@ -122,6 +129,8 @@ def data_schema(
     if images:
         fields.append(pa.field(PICTURES, IMAGES))
         features[PICTURES] = IMAGES_FEATURE
+    if spares:
+        fields += [pa.field(name, kind) for name, kind in PAID_BY]
     return pa.schema(fields, metadata=metadata_of(features))
 
 
