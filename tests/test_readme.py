@@ -196,7 +196,7 @@ def members(kind: pa.DataType) -> set[str]:
 @pytest.mark.parametrize(
     ("heading", "schema"),
     [
-        ("### Columns of `data/`", data_schema([], raw=True, parsed=True, images=True)),
+        ("### Columns of `data/`", data_schema([], raw=True, parsed=True, images=True, spares=True)),
         ("### Columns of `attempts/`", ATTEMPTS),
     ],
 )

@@ -106,7 +106,7 @@ class LocalEngine:
         """See `Engine.forecast`."""
         from batcher.engine.forecast import forecast  # noqa: PLC0415
 
-        return forecast(loaded, out, limit=limit, now=datetime.now(UTC), stdin=piped_in())
+        return forecast(loaded, out, limit=limit, now=datetime.now(UTC), stdin=piped_in(), command=_typed(verb="run"))
 
     def retry(self, job: Job, *, key: Secret, out: Path, statuses: frozenset[Status], watch: Watch) -> Summary:
         """See `Engine.retry`."""
@@ -161,10 +161,13 @@ class LocalEngine:
         return reparse(out, dry_run=dry_run, progress=progress, failpoints=_failpoints())
 
 
-def _typed() -> str:
-    """Give the command as it was typed: a run that stops goes on by it."""
+def _typed(*, verb: str | None = None) -> str:
+    """Give the command as it was typed, or with another verb: a run that stops goes on by it."""
     ctx = click.get_current_context(silent=True)
-    return "" if ctx is None else shlex.join(["batcher", *ctx.meta.get(TYPED, ())])
+    if ctx is None:
+        return ""
+    typed = ctx.meta.get(TYPED, ())
+    return shlex.join(["batcher", *typed] if verb is None else ["batcher", verb, *typed[1:]])
 
 
 def piped_in() -> BinaryIO | None:

@@ -64,6 +64,8 @@ COLUMNS: Mapping[str, str] = {
     "labels": "of the job",
     "raw": "the reply's body",
     "response_images": "the pictures that the model made",
+    "paid_by_run": "the run whose request brought the answer, where it was not this row's own: it costs 0 here",
+    "paid_by_task": "of that run; with it, a key of its ledger",
 }
 """Our columns of `data/` -> what they are."""
 

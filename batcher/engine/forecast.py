@@ -10,17 +10,21 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import orjson
 
 from batcher.engine.assumed import assume
 from batcher.engine.bottleneck import pace_of
+from batcher.engine.changed import with_ways_on
 from batcher.engine.estimate import Prices, estimate
+from batcher.engine.foreseen import Foreseen, foresee
 from batcher.engine.learnt import learn
 from batcher.engine.outlook import Assumed, Estimate, First, Forecast, Pace, PriceChange, Resume, Setting, Span
 from batcher.engine.plan import Plan, check_new, check_same, check_still, draft_plan, read_plan, state_of
+from batcher.engine.reused import Source, sources_of
 from batcher.engine.status import read_status
+from batcher.errors import PlanChanged
 from batcher.job.fingerprint import fingerprint
 from batcher.job.load import Loaded
 from batcher.job.spec import Job
@@ -58,6 +62,7 @@ def forecast(  # noqa: PLR0913  what only the caller knows
     now: dt.datetime,
     stdin: BinaryIO | None = None,
     reads_whole: ReadsWhole = is_small,
+    command: str = "",
 ) -> Forecast:
     """Say what `run` would do with this job now.
 
@@ -68,6 +73,7 @@ def forecast(  # noqa: PLR0913  what only the caller knows
         now: with a time zone.
         stdin: see `find_inputs`.
         reads_whole: whether these files are read whole, or only their first rows.
+        command: that would run it, for what a refusal says; empty when nobody typed anything.
 
     Raises:
         UserError: whatever `run` would refuse before it sends anything.
@@ -77,12 +83,18 @@ def forecast(  # noqa: PLR0913  what only the caller knows
     where = out if limit is None else out.with_name(f"{out.name}.preview")
     rundir = RunDir.at(where, state_of(job))
     with tempfile.TemporaryDirectory(prefix="batcher-plan-") as spool:
-        plan, count = _planned(job, rundir, Path(spool), limit=limit, now=now, reads_whole=reads_whole, stdin=stdin)
+        plan, count = _planned(
+            job, rundir, Path(spool), limit=limit, now=now, reads_whole=reads_whole, stdin=stdin, command=command
+        )
         looked = _look(plan)
+        sources = () if plan.rundir.read_manifest() else sources_of(job, where, limit=limit)
+        whole = count.exact and count.rows == plan.index.rows
+        foreseen = foresee(plan, sources) if whole and plan.rundir.read_manifest() is None else None
     resume = _resume(rundir, plan, count)
-    tasks = count.rows * job.samples
-    left = resume.left if resume else tasks
+    left = resume.left if resume else count.rows * job.samples
     to_send = round(left * len(looked.requests) / looked.rows) if looked.rows else 0
+    if foreseen is not None:
+        to_send = foreseen.asked
     assumed = assume(job, learn(fingerprint(job), where, looked.requests))
     prices = Prices(card=plan.terms.rates, tier=job.request.service_tier or _STANDARD, at_us=_us(now))
     taken = estimate(looked.requests, assumed, count=to_send, samples=job.samples, prices=prices)
@@ -103,6 +115,7 @@ def forecast(  # noqa: PLR0913  what only the caller knows
         problems=(len(looked.problems), tuple(problem.message for problem in looked.problems[:_PROBLEMS_SHOWN])),
         first=looked.first,
         resume=resume,
+        spared=0 if foreseen is None else foreseen.spared,
         left=to_send,
         assumed=assumed,
         estimate=taken,
@@ -112,7 +125,7 @@ def forecast(  # noqa: PLR0913  what only the caller knows
         price_changes=tuple(_changes(models, prices, now)),
         pace=_pace(job, taken, assumed),
         settings=tuple(Setting(name=name, value=value, source=source) for name, value, source in loaded.settings()),
-        notes=(*plan.index.notes, *_notes(models)),
+        notes=(*plan.index.notes, *_notes(models), *_spared(job, looked, sources, foreseen, taken)),
     )
 
 
@@ -125,12 +138,11 @@ def _planned(  # noqa: PLR0913  what only the caller knows
     now: dt.datetime,
     reads_whole: ReadsWhole,
     stdin: BinaryIO | None,
+    command: str,
 ) -> tuple[Plan, Count]:
     manifest = rundir.read_manifest()
     if manifest is not None:
-        check_same(job, rundir, manifest, limit=limit)
-        plan = read_plan(job, rundir, manifest)
-        check_still(plan, stdin=stdin, spool=spool)
+        plan = _frozen(job, rundir, manifest, spool, limit=limit, stdin=stdin, command=command)
         return plan, Count(rows=plan.index.rows, exact=True)
     check_new(job, rundir)
     files = find_inputs(job.input, spool=spool, stdin=stdin)
@@ -142,6 +154,25 @@ def _planned(  # noqa: PLR0913  what only the caller knows
         return plan, Count(rows=plan.index.rows, exact=True)
     counted = count_rows(files, plan.index)
     return plan, counted if limit is None else Count(rows=min(limit, counted.rows), exact=counted.exact)
+
+
+def _frozen(  # noqa: PLR0913
+    job: Job,
+    rundir: RunDir,
+    manifest: Mapping[str, Any],
+    spool: Path,
+    *,
+    limit: int | None,
+    stdin: BinaryIO | None,
+    command: str,
+) -> Plan:
+    try:
+        check_same(job, rundir, manifest, limit=limit)
+        plan = read_plan(job, rundir, manifest)
+        check_still(plan, stdin=stdin, spool=spool)
+    except PlanChanged as error:
+        raise with_ways_on(error, job, rundir, limit=limit, command=command) from None
+    return plan
 
 
 def _look(plan: Plan) -> _Looked:
@@ -180,7 +211,7 @@ def _resume(rundir: RunDir, plan: Plan, count: Count) -> Resume | None:
     return Resume(
         state=str(status.phase or status.verdict or "stopped"),
         done=totals.done,
-        left=max(tasks - totals.done, 0),
+        left=max(tasks - totals.done - max(plan.spared - totals.spared, 0), 0),
         cost_usd=None if unknown else totals.cost_usd,
         pid=status.pid,
     )
@@ -216,6 +247,36 @@ def _pace(job: Job, taken: Estimate, assumed: Assumed) -> Pace:
 def _notes(models: Mapping[str, None]) -> Iterator[str]:
     if len(models) > 1:
         yield f"the rows ask {len(models)} models; each has quotas of its own, so it may be faster than this"
+
+
+def _spared(
+    job: Job, looked: _Looked, sources: Sequence[Source], foreseen: Foreseen | None, taken: Estimate
+) -> Iterator[str]:
+    """Say what need not be asked, or what need not be if the job said so."""
+    if foreseen is None:
+        if sources:
+            folders = ", ".join(str(source.out) for source in sources)
+            yield f"answers of {folders} are counted when the run is planned; here all rows count as asked"
+        hashes = [request.request_hash for request in looked.requests]
+        if repeats := len(hashes) - len(set(hashes)):
+            yield f"of the {looked.rows:,} rows looked at, {repeats:,} repeat an earlier one's request{_cure(job)}"
+        return
+    if sources and foreseen.reused:
+        yield f"reuse: {foreseen.reused:,} answers are those of {', '.join(str(source.out) for source in sources)}"
+    if not foreseen.repeats or job.samples > 1:
+        return
+    rows = f"{foreseen.repeats:,} row{' repeats' if foreseen.repeats == 1 else 's repeat'} an earlier request"
+    if job.dedup:
+        yield f"dedup: {rows} and will share its answer"
+    else:
+        cost = taken.cost_usd
+        each = cost.likely / max(taken.requests, 1) if cost else None
+        saved = "" if each is None else f", about ${each * foreseen.repeats:.3g} less"
+        yield f"{rows}: --dedup would ask each request once{saved}"
+
+
+def _cure(job: Job) -> str:
+    return "" if job.dedup or job.samples > 1 else ": --dedup would ask each request once"
 
 
 def _us(moment: dt.datetime) -> int:

@@ -161,6 +161,7 @@ class Forecast:
         problems: of those, where some cannot be asked: how many, and what the first few say.
         first: None when no row can be asked.
         resume: None for a new run.
+        spared: tasks that need no asking: another run, or another row, has their answer.
         left: requests still to be sent, one for each row and sample that can be asked; retries not counted.
         flex: the same in the flex tier; None where it is unknown or asked for anyway.
         card: the rate card: where it comes from and of which day.
@@ -182,6 +183,7 @@ class Forecast:
     problems: tuple[int, tuple[str, ...]]
     first: First | None
     resume: Resume | None
+    spared: int = 0
     left: int
     assumed: Assumed
     estimate: Estimate

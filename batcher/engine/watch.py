@@ -117,7 +117,8 @@ class Lookout:
         """The run now."""
         session, tally, now = self._session, self._tally, self._now()
         totals = tally.totals()
-        left = self._plan.tasks - totals.done
+        # What need not be asked is done when its block is sealed, and costs no time and no money until then.
+        left = self._plan.tasks - totals.done - max(self._plan.spared - totals.spared, 0)
         since = self._marks[0]
         outage = session.outage
         finished, latencies = tally.finished - since.finished, between(since.latencies, tally.latencies)

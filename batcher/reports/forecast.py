@@ -76,6 +76,7 @@ def forecast_json(forecast: Forecast, *, next_command: str) -> dict[str, Any]:
         "resume": resume
         and {"state": resume.state, "done": resume.done, "left": resume.left, "pid": resume.pid}
         | {"cost_usd": None if resume.cost_usd is None else f"{resume.cost_usd:f}"},
+        "spared": forecast.spared,
         "requests": forecast.left,
         "tokens": {
             "input": _span_json(forecast.estimate.input_tokens, 0) | {"from": assumed.input_from},
@@ -104,10 +105,18 @@ def full_run(forecast: Forecast) -> str:
     """Say in one line what the whole run comes to, for whoever has just asked its first rows."""
     cost = forecast.estimate.cost_usd
     if cost is None:
-        return f"full run ~ price unknown ({_rows(forecast)})"
+        return f"full run ~ price unknown ({_left(forecast)})"
     at_least = "at least " if forecast.estimate.unpriced else ""
     between = "" if cost.low == cost.high else f"; {_usd(cost.low)} to {_usd(cost.high)}"
-    return f"full run ~ {at_least}{_usd(cost.likely)} ({_rows(forecast)}{between})"
+    return f"full run ~ {at_least}{_usd(cost.likely)} ({_left(forecast)}{between})"
+
+
+def _left(forecast: Forecast) -> str:
+    """The rows, less those that need no asking."""
+    if not forecast.spared:
+        return _rows(forecast)
+    unit = "rows" if forecast.samples == 1 else "answers"
+    return f"the {forecast.left:,} {unit} left of {forecast.rows * forecast.samples:,}"
 
 
 def _headline(forecast: Forecast) -> str:

@@ -73,6 +73,7 @@ def summary_facts(summary: Summary) -> list[tuple[str, str]]:
     """Give the small table of a summary: label, text."""
     table = [
         ("answers" if summary.samples > 1 else "rows", _counts(summary)),
+        ("not asked", _spared(summary.totals)),
         ("tokens", _tokens(summary.totals.tokens)),
         ("cost", cost(summary.totals)),
         ("requests", _requests(summary)),
@@ -114,6 +115,7 @@ def totals_json(totals: Totals) -> dict[str, JsonValue]:
         "attempts": totals.attempts,
         "throttled": totals.throttled,
         "maybe_billed": totals.maybe_billed,
+        "spared": totals.spared,
         "tokens": {
             "input": tokens.input,
             "cached": tokens.cached,
@@ -131,9 +133,14 @@ def totals_lines(totals: Totals, tasks: int) -> list[str]:
     return [
         entry("done", f"{share(totals.done, tasks)} %  {totals.done:,} of {tasks:,}"),
         entry("rows", _statuses(totals.by_status)),
+        *([entry("not asked", _spared(totals))] if totals.spared else []),
         entry("tokens", _tokens(totals.tokens)),
         entry("cost", cost(totals)),
     ]
+
+
+def _spared(totals: Totals) -> str:
+    return f"{totals.spared:,} of them: another run or row had paid for the answer" if totals.spared else ""
 
 
 def dollars(amount: Decimal) -> str:

@@ -126,7 +126,10 @@ def test_other_rows_do_not_fit_a_run_that_is_there(emulator, tmp_path):
         batcher.run(sums(3), **to(emulator, out))
 
     assert caught.value.message == f"{out}: this run was planned for other rows"
-    assert caught.value.hint == f"to start afresh: give another out=, or remove {out}"
+    assert caught.value.hint.splitlines() == [
+        f"to ask only what it has no answer for: give another out=, and reuse={str(out)!r}",
+        f"to start afresh: give another out=, or remove {out}",
+    ]
     assert sorted(path for path in out.rglob("*") if path.is_file()) == before
     assert emulator.totals().requests == 2
 

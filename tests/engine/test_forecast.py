@@ -119,6 +119,7 @@ def test_after_a_preview_the_range_holds_what_the_run_takes(loaded, run, here):
 
     tokens, took = summary.totals.tokens, found.estimate
     assert found.assumed.output_from == f"learnt from 60 rows of {here}/out/a.preview"
+    assert (found.left, summary.sent) == (240, 240)  # what the preview asked is not asked again
     assert took.input_tokens.low <= tokens.input <= took.input_tokens.high
     assert took.output_tokens.low <= tokens.output <= took.output_tokens.high
     assert took.cost_usd.low <= summary.totals.cost_usd <= took.cost_usd.high

@@ -119,6 +119,7 @@ def test_the_same_as_json():
         "attempts": 164,
         "throttled": 0,
         "maybe_billed": 0,
+        "spared": 0,
         "tokens": {"input": 48_211, "cached": 0, "output": 12_004, "thinking": 0},
         "cost_usd": "0.044491230",
         "wasted_usd": "0.000000001",

@@ -69,6 +69,8 @@ DATA = [
     ("labels", LABELS),
     ("raw", "large_binary"),
     ("response_images", "list<item: struct<bytes: binary, path: string>>"),
+    ("paid_by_run", "string"),
+    ("paid_by_task", "int64"),
 ]
 LEDGER = [
     ("run_id", "string"),
@@ -111,7 +113,7 @@ LEDGER = [
     ("reserve_output_tokens", "int64"),
 ]
 SCHEMAS = {
-    "data": data_schema([pa.field("lang", pa.large_string())], raw=True, parsed=True, images=True),
+    "data": data_schema([pa.field("lang", pa.large_string())], raw=True, parsed=True, images=True, spares=True),
     "attempts": ATTEMPTS,
 }
 COST, WASTED = Decimal("12345678901234567890123.000000000000001"), Decimal("0.000000000000002")
@@ -202,6 +204,12 @@ def test_the_pictures_are_there_when_asked_for_and_say_what_they_are():
     features = datasets.Features.from_arrow_schema(schema)
     assert (features["image"], features[PICTURES]) == (datasets.Image(), datasets.List(datasets.Image()))
     assert data_schema([], raw=True).metadata is None
+
+
+def test_who_paid_stands_last_and_only_where_somebody_else_may_have():
+    plain = data_schema([], raw=True, images=True).names
+
+    assert data_schema([], raw=True, images=True, spares=True).names == [*plain, "paid_by_run", "paid_by_task"]
 
 
 def test_our_names_are_reserved():

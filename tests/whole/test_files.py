@@ -4,6 +4,7 @@ import csv
 import importlib.metadata
 import io
 import json
+import shlex
 from pathlib import Path
 
 import pyarrow as pa
@@ -163,10 +164,12 @@ def test_a_folder_or_glob_that_gained_a_file_is_another_input(batcher, named):
     write_lines(Path("set/b.jsonl"), sums(2, start=2))
     said = batcher(*argv)
 
+    again = shlex.join(["batcher", "run", "-i", named, "-m", MODEL])
     assert (said.exit_code, said.sent) == (Exit.USAGE, 0)
     assert said.refusal == [
         "error: out/a: the input has changed",
         "  set/b.jsonl: not planned → part of the input",
+        f"  2 rows are new, 0 are gone; to ask only those: {again} -o out/a-2 --reuse out/a",
         "  to start afresh: name another folder with -o, or remove out/a",
     ]
     Path("set/b.jsonl").unlink()

@@ -128,7 +128,7 @@ def test_a_preview_shows_its_rows_and_what_all_of_them_come_to(batcher):
     assert lines[2:5] == ["  > What is 0 + 2?", "    2", ""]
     assert lines[5].startswith("q1  ok · ")
     (full,) = [line for line in lines if line.startswith("full run ~ $")]
-    assert " (30 rows; $" in full
+    assert " (the 28 rows left of 30; $" in full
     assert "done: 2 of 2 ok" in lines
     assert lines[-1] == f"  next      batcher run -i p.jsonl -m {MODEL} -o out/a"
 
@@ -142,7 +142,7 @@ def test_a_preview_as_json(batcher):
         ("q1", "What is 1 + 2?", "3"),
     ]
     assert sum(Decimal(row["cost_usd"]) for row in document["shown"]) == Decimal(document["cost_usd"])
-    assert document["full_run"]["requests"] == 30
+    assert (document["full_run"]["requests"], document["full_run"]["spared"]) == (28, 2)
     assert document["full_run"]["next_command"] == f"batcher run -i p.jsonl -m {MODEL} -o out/a --json"
 
 
