@@ -70,7 +70,7 @@ def open_run(out: Path) -> Run:
     if manifest is None:
         raise PlanChanged(f"{out}: not a run directory (it has no run.json)", hint="batcher run JOB.toml -o OUT")
     job = Job.model_validate(manifest["job"])
-    rundir = RunDir.at(out, state_of(job))
+    rundir = RunDir.at(out, state_of(job, out))
     blocks = int(manifest["blocks"])
     anchor = rundir.part(0, blocks)
     try:

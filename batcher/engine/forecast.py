@@ -81,7 +81,7 @@ def forecast(  # noqa: PLR0913  what only the caller knows
     """
     job = loaded.job
     where = out if limit is None else out.with_name(f"{out.name}.preview")
-    rundir = RunDir.at(where, state_of(job))
+    rundir = RunDir.at(where, state_of(job, where))
     with tempfile.TemporaryDirectory(prefix="batcher-plan-") as spool:
         plan, count = _planned(
             job, rundir, Path(spool), limit=limit, now=now, reads_whole=reads_whole, stdin=stdin, command=command

@@ -108,7 +108,7 @@ def run_job(job: Job, *, key: Secret, out: Path, options: Options) -> Summary:
         RunLocked: another process owns the run.
     """
     where = out if options.limit is None else out.with_name(f"{out.name}.preview")
-    rundir = RunDir.at(where, state_of(job))
+    rundir = RunDir.at(where, state_of(job, where))
     with _owned(rundir) as made:
         try:
             plan = _planned(job if options.spool is None else options.spool(job, rundir), rundir, options)
@@ -126,7 +126,7 @@ def retry_run(job: Job, *, key: Secret, out: Path, statuses: frozenset[Status], 
         PlanChanged: the folder is no run, or its input has changed.
         StorageError, RunLocked: as `run_job`.
     """
-    rundir = RunDir.at(out, state_of(job))
+    rundir = RunDir.at(out, state_of(job, out))
     manifest = rundir.read_manifest()
     if manifest is None:
         raise PlanChanged(f"{out}: not a run directory", hint="batcher run JOB.toml -o OUT")

@@ -32,7 +32,7 @@ from batcher.store.bills import Terms
 from batcher.store.disk import sha256_of, sync_folder
 from batcher.store.failpoints import FailPoints
 from batcher.store.parts import write_anchor
-from batcher.store.rundir import RunDir
+from batcher.store.rundir import RunDir, state_folder
 from batcher.store.schemas import RESERVED, SCHEMA_VERSION, data_schema
 
 LEAST_BLOCK_ROWS = 256
@@ -351,6 +351,6 @@ def described(plan: Plan) -> tuple[str, ...]:
     )
 
 
-def state_of(job: Job) -> Path | None:
-    """The state folder that the job names, None for the one inside the run directory."""
-    return Path(job.output.state_dir) if job.output.state_dir else None
+def state_of(job: Job, out: Path) -> Path | None:
+    """The state folder of a run directory that the job names, None for the one inside it."""
+    return state_folder(job.output.state_dir, out)

@@ -15,7 +15,7 @@ from batcher.errors import JobError, StorageError
 from batcher.job.fingerprint import fingerprint
 from batcher.job.spec import Job
 from batcher.records import Status
-from batcher.store.rundir import RunDir
+from batcher.store.rundir import RunDir, state_folder
 from batcher.store.spares import Held
 
 USABLE = frozenset({Status.OK, Status.BLOCKED, Status.TRUNCATED})
@@ -98,10 +98,9 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _source(out: Path, manifest: Mapping[str, Any], *, is_preview: bool = False) -> Source:
-    state_dir = manifest["job"]["output"].get("state_dir")
     return Source(
         out=out,
-        state=Path(state_dir) if state_dir else None,
+        state=state_folder(manifest["job"]["output"].get("state_dir"), out),
         run_id=manifest["run_id"],
         rows=manifest["rows"],
         is_preview=is_preview,

@@ -24,7 +24,7 @@ from batcher.job.spec import Job
 from batcher.pacing.outage import Outage
 from batcher.records import Status
 from batcher.store.disk import write_whole
-from batcher.store.rundir import RunDir, lock_owner
+from batcher.store.rundir import RunDir, lock_owner, state_folder
 
 _SHOWN = (
     "task",
@@ -221,8 +221,7 @@ def _opened(out: Path) -> tuple[RunDir, Mapping[str, Any]]:
     manifest = rundir.read_manifest()
     if manifest is None:
         raise PlanChanged(f"{out}: not a run directory (it has no run.json)", hint="batcher run JOB.toml -o OUT")
-    state_dir = manifest["job"]["output"].get("state_dir")
-    return RunDir.at(out, Path(state_dir) if state_dir else None), manifest
+    return RunDir.at(out, state_folder(manifest["job"]["output"].get("state_dir"), out)), manifest
 
 
 def _live(rundir: RunDir) -> dict[str, Any] | None:

@@ -20,6 +20,8 @@ from batcher.errors import RunLocked, StorageError
 from batcher.store.disk import remove, sync_folder, write_whole
 
 FORMAT_VERSION = 1
+PREVIEW = ".preview"
+"""What the name of a run directory ends with that holds the first rows only."""
 _TRIES, _TRY_EVERY_S = 3, 0.02  # whoever asks for the owner holds the lock for an instant
 _PART = re.compile(r"^train-(\d{5})-of-(\d{5})\.parquet$")
 _LEDGER = re.compile(r"^attempts-(\d{5})-g(\d+)\.parquet$")
@@ -220,6 +222,14 @@ class RunDir:
         """Take `_SUCCESS` away, first of all."""
         remove(self.success)
         sync_folder(self.out)
+
+
+def state_folder(state_dir: str | None, out: Path) -> Path | None:
+    """Where the state of `out` is when the job names a folder for it; a preview's is beside its full run's."""
+    if not state_dir:
+        return None
+    folder = Path(state_dir)
+    return folder.with_name(f"{folder.name}{PREVIEW}") if out.name.endswith(PREVIEW) else folder
 
 
 class Lock:

@@ -261,6 +261,14 @@ def test_a_preview_is_taken_over_by_itself(emulator, tmp_path):
     assert emulator.totals().requests == 20
 
 
+def test_a_preview_has_a_state_folder_of_its_own(emulator, tmp_path):
+    path, out = rows_of(tmp_path, "a", sums(20)), tmp_path / "out"
+    job = a_job(emulator.url, path, output__state_dir=str(tmp_path / "state"))
+    run(job, out, limit=5)
+    assert run(job, out).sent == 15
+    assert retry(tmp_path / "out.preview").sent == 0
+
+
 def test_a_preview_of_another_question_leaves_no_trace(emulator, tmp_path):
     path, out = rows_of(tmp_path, "a", sums(20)), tmp_path / "out"
     run(a_job(emulator.url, path, generation__temperature=1.0), out, limit=5)
