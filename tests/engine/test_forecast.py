@@ -291,3 +291,36 @@ def test_every_setting_has_a_source(loaded, here):
     assert settings["limits.concurrency"] == (3, "flag --concurrency")
     assert settings["retry.attempts"] == (5, "default")
     assert settings["endpoint.dialect"] == ("google", "provider google")
+
+
+def test_what_another_run_has_is_not_counted(loaded, run, here):
+    write_lines(here / "p.jsonl", rows(6))
+    run(loaded(), out="out/before")
+    write_lines(here / "p.jsonl", rows(8))
+
+    found = ahead(loaded(reuse=["out/before"]), here)
+
+    assert (found.rows, found.spared, found.left) == (8, 6, 2)
+    assert "reuse: 6 answers are those of out/before" in found.notes
+    assert run(loaded(reuse=["out/before"])).sent == found.left
+
+
+def test_rows_that_repeat_a_request_are_counted_and_priced(loaded, run, here):
+    write_lines(here / "p.jsonl", [*rows(6), *rows(3)])
+
+    without, shared = ahead(loaded(), here), ahead(loaded(dedup=True), here)
+
+    assert (without.left, shared.left, shared.spared) == (9, 6, 3)
+    (note,) = without.notes
+    assert note.startswith("3 rows repeat an earlier request: --dedup would ask each request once, about $0.0")
+    assert shared.notes == ("dedup: 3 rows repeat an earlier request and will share its answer",)
+    assert ahead(loaded(samples=2), here).notes == ()
+    assert run(loaded(dedup=True)).sent == shared.left
+
+
+def test_of_an_input_that_is_not_read_whole_it_says_what_it_has_seen(loaded, here):
+    write_lines(here / "p.jsonl", rows(3) * 1_000)
+    found = forecast(loaded(), here / "out/a", limit=None, now=NOW, reads_whole=lambda _: False)
+    (note,) = [note for note in found.notes if "repeat" in note]
+    assert "rows looked at, " in note
+    assert note.endswith(" repeat an earlier one's request: --dedup would ask each request once")

@@ -31,6 +31,7 @@ def test_the_facts_of_a_small_job():
     [
         "model=gemini-2.5-pro",
         "samples=2",
+        "dedup=true",
         "prompt.template=Hello {{ a }}",
         "prompt.system=Be kind.",
         "prompt.overrides.temperature=t",
@@ -63,6 +64,7 @@ def test_what_changes_an_answer_or_a_column_is_another_job(change):
     "change",
     [
         "name=other",
+        'reuse=["out/a"]',
         "limits.concurrency=1",
         "limits.requests_per_minute=60",
         "retry.attempts=9",
