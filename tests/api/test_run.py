@@ -257,3 +257,14 @@ def test_progress_is_told_in_lines_on_stderr(emulator, tmp_path, capsys):
     said = capsys.readouterr()
     assert said.err.splitlines()[:3] == ["reading the input", "input: prompt, jsonl, 3 rows", "asking 3"]
     assert said.out == ""
+
+
+def test_what_an_older_run_paid_for_is_taken_over(emulator, tmp_path):
+    batcher.run(sums(3), **to(emulator, tmp_path / "old"))
+
+    run = batcher.run([*sums(4), *sums(4)], reuse=tmp_path / "old", dedup=True, **to(emulator, tmp_path / "new"))
+
+    assert (run.summary.sent, run.summary.totals.spared) == (1, 7)
+    assert run.to_arrow().column("response").to_pylist() == ["0", "7", "14", "21"] * 2
+    again = batcher.run(sums(4), reuse=[tmp_path / "old", str(tmp_path / "new")], **to(emulator, tmp_path / "again"))
+    assert again.summary.sent == 0
