@@ -157,7 +157,7 @@ class Sealer:
                 start += count
                 first += count
 
-    async def _step_of(  # noqa: PLR0913, PLR0917  where rows may come from
+    async def _step_of(
         self, block: Sealable, first: int, planned: pa.RecordBatch, kept: KeptRows | None, borrowed: Borrowed | None
     ) -> tuple[pa.RecordBatch, pa.RecordBatch, Totals]:
         terms = self._plan.terms

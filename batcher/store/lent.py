@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from batcher.errors import StorageError
 from batcher.store import schemas
 from batcher.store.bills import Terms
-from batcher.store.nested import labels_column
+from batcher.store.columns import beside
 
 _FREE: Mapping[str, pa.DataType] = {
     "input_tokens": pa.int64(),
@@ -177,21 +177,14 @@ def lent_columns(planned: pa.RecordBatch, lent: Lent, schema: pa.Schema, terms: 
             "the run whose answers are used again has changed since this one was planned",
             hint="name another folder with -o",
         )
-    user = planned.column("user")
-    columns: dict[str, Any] = {
+    columns = {name: _one(answers.column(name)) for name in answers.column_names if name != "request_hash"}
+    columns |= {
         "task": pa.array(lent.tasks, pa.int64()),
-        "ordinal": planned.column("ordinal"),
         "sample": pa.array([task % terms.samples for task in lent.tasks], pa.int16()),
-        "id": planned.column("id").cast(pa.string()),
-        "prompt": planned.column("prompt") if terms.store_prompt else pa.nulls(count, pa.large_string()),
-        "model": planned.column("model").cast(pa.string()),
-        "request_hash": planned.column("request_hash"),
-        "labels": labels_column(terms.labels, count),
         **_free(count),
-        **{field.name: user.field(number) for number, field in enumerate(planned.schema.field("user").type)},
     }
-    arrays = [columns[name] if name in columns else _one(answers.column(name)) for name in schema.names]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+    named = pa.schema([schema.field(name) for name in columns])
+    return beside(planned, pa.RecordBatch.from_arrays(list(columns.values()), schema=named), schema, terms)
 
 
 def shared_columns(data: pa.RecordBatch, originals: Sequence[int], run_id: str) -> pa.RecordBatch:
