@@ -123,7 +123,9 @@ class Sealer:
             if borrowed is not None:
                 borrowed.close()
 
-    async def _finished(self, builder: PartBuilder, block: Sealable, file: BlockFile, borrowed: Borrowed | None) -> Totals:
+    async def _finished(
+        self, builder: PartBuilder, block: Sealable, file: BlockFile, borrowed: Borrowed | None
+    ) -> Totals:
         try:
             totals = await self._fill(builder, block, file, borrowed)
             await asyncio.to_thread(builder.finish, totals)
