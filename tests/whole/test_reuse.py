@@ -201,7 +201,7 @@ def test_a_run_that_was_killed_is_continued_without_its_old_one_being_named_agai
 def test_answers_that_are_in_no_part_yet_are_taken_over_too(emulator, tmp_path):
     """Killed, and the input changed: nobody will ever go on with that run, and its answers were paid for."""
     path, old, new = rows_of(tmp_path, "a", sums(40)), tmp_path / "old", tmp_path / "new"
-    killed = call(*run_argv(path, old, emulator.url), BATCHER_FAILPOINT="after-commit:8")
+    killed = call(*run_argv(path, old, emulator.url), BATCHER_FAILPOINT="after-commit:4")
     assert killed.returncode == KILLED, killed.stderr
     assert data(old).num_rows == 0
     asked = emulator.totals().requests
