@@ -55,7 +55,7 @@ class _Latency(click.ParamType[Latency]):
     type=click.Choice(["auto", *map(str, Form)]),
     help="How streams are written.",
 )
-@click.option("--fault", "faults", multiple=True, metavar="KIND[@S]=SHARE", help="503=3%, 429@1=0.05; repeatable.")
+@click.option("--fault", "faults", multiple=True, metavar="KIND[@N]=SHARE", help="503=3%, 429@1=0.05; repeatable.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def emulate(host: str, port: int, **given: Any) -> int:
     """Serve Gemini's API on this machine: real shapes, quotas and faults, made-up answers, no cost.
@@ -63,6 +63,18 @@ def emulate(host: str, port: int, **given: Any) -> int:
     \b
       batcher emulate --port 8085 --seed 7
       batcher emulate --rpm 600 --tpm 400000 --latency-ms 100-400 --fault 503=3% --fault 429@1=5%
+
+    Faults, each for a share of the requests; N is seconds (429, 503: the hint; slow; trickle: between two bytes) or MB
+    (huge, gzip-bomb):
+
+    \b
+      refused     429-minute-requests 429-minute-tokens 429-day 429-spend 429-zero 429-prepay 429
+                  400 401 402 403 404 408 500 502 503 504 302 307 308 error-in-200 html
+      connection  drop drop-paid cut cut-clean stale silence slow trickle
+      HTTP        length-short two-lengths long-header many-headers huge gzip-bomb endless bad-utf8
+      answer      blocked empty safety max-tokens max-tokens-empty recitation other new-reason
+                  bad-json schema-mismatch
+      stream      stream-cut stream-error stream-usage-tail stream-no-index stream-split
     """  # noqa: D301  click wants the character, not the letters
     totals = asyncio.run(_until_stopped(settings_of(given), host=host, port=port))
     click.echo(closing_line(totals))

@@ -19,6 +19,11 @@ class Ending(enum.Enum):
     DROP = enum.auto()  # closed before any byte
     CUT = enum.auto()  # half the body under a full length, closed
     CUT_CLEAN = enum.auto()  # half the body, no length, closed
+    LENGTH_SHORT = enum.auto()  # the whole body under half its length, closed
+    TWO_LENGTHS = enum.auto()  # a length and chunks, closed
+    SILENCE = enum.auto()  # what is to be written, then nothing while the client stays
+    ENDLESS = enum.auto()  # the last write again and again while the client stays
+    STALE = enum.auto()  # the whole reply; the connection dies unheard when it is used again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +43,9 @@ class Reply:
 
     Attributes:
         service_tier: for its header; empty on refusals.
+        headers: beside the usual ones.
         delay_s: how long to wait before the first byte.
-        writes: the body of a stream as it is written, piece by piece; empty for every other reply.
+        writes: the body as it is written, piece by piece, where it goes out bit by bit; empty for every other reply.
         every_s: how long to wait before each further write.
     """
 
@@ -47,6 +53,7 @@ class Reply:
     body: bytes
     content_type: str = "application/json; charset=UTF-8"
     service_tier: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
     delay_s: float = 0.0
     ending: Ending = Ending.WHOLE
     writes: tuple[bytes, ...] = ()
@@ -73,4 +80,4 @@ class Told:
 
 def refusing(refusal: Refusal) -> Reply:
     """The reply that a refusal is."""
-    return Reply(status=refusal.status, body=refusal.body, content_type=refusal.content_type)
+    return Reply(status=refusal.status, body=refusal.body, content_type=refusal.content_type, headers=refusal.headers)

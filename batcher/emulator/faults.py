@@ -7,7 +7,7 @@ whatever order its requests arrive in; a script may go by arrival number instead
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from batcher.emulator import refusals
 from batcher.emulator.refusals import Limit, Refusal, Violation
@@ -24,7 +24,12 @@ class FaultKind(enum.StrEnum):
     ZERO_QUOTA = "429-zero"
     PREPAY = "429-prepay"
     EXHAUSTED = "429"  # names no quota
+    REDIRECT = "302"  # to another host, as the next two
+    REDIRECT_POST = "307"
+    REDIRECT_FOR_EVER = "308"
     BAD_REQUEST = "400"
+    UNAUTHENTICATED = "401"
+    PAYMENT = "402"
     FORBIDDEN = "403"
     NOT_FOUND = "404"
     REQUEST_TIMEOUT = "408"
@@ -39,6 +44,17 @@ class FaultKind(enum.StrEnum):
     DROP_PAID = "drop-paid"  # closed before any byte, but the answer was computed and billed
     CUT = "cut"  # half the body under a full Content-Length
     CUT_CLEAN = "cut-clean"  # half the JSON, no length, closed as if all were well
+    LENGTH_SHORT = "length-short"  # the whole body under half its Content-Length
+    TWO_LENGTHS = "two-lengths"  # Content-Length and chunks, which no reply may have both
+    LONG_HEADER = "long-header"  # one of 100 KB
+    MANY_HEADERS = "many-headers"  # 5,000 of them
+    SILENCE = "silence"  # the head and nothing more, for as long as the client stays
+    TRICKLE = "trickle"  # a byte a second
+    ENDLESS = "endless"  # a line that never ends
+    HUGE = "huge"  # 100 MB
+    GZIP_BOMB = "gzip-bomb"  # 300 MB in 300 KB
+    BAD_UTF8 = "bad-utf8"  # a byte that no text has
+    STALE = "stale"  # whole, but the connection dies unheard when it is used again
     BLOCKED = "blocked"
     EMPTY = "empty"
     SAFETY = "safety"
@@ -60,15 +76,19 @@ class FaultKind(enum.StrEnum):
 # What these do happens around an answer that was computed, so it is billed; every other kind refuses before.
 _ANSWERED = frozenset(
     {
-        FaultKind.SLOW, FaultKind.DROP_PAID, FaultKind.CUT, FaultKind.CUT_CLEAN, FaultKind.BLOCKED, FaultKind.EMPTY,
-        FaultKind.SAFETY, FaultKind.MAX_TOKENS, FaultKind.MAX_TOKENS_EMPTY, FaultKind.RECITATION, FaultKind.OTHER,
-        FaultKind.NEW_REASON, FaultKind.BAD_JSON, FaultKind.MISMATCH, FaultKind.STREAM_CUT, FaultKind.STREAM_ERROR,
-        FaultKind.STREAM_USAGE_TAIL, FaultKind.STREAM_NO_INDEX, FaultKind.STREAM_SPLIT,
+        FaultKind.SLOW, FaultKind.DROP_PAID, FaultKind.CUT, FaultKind.CUT_CLEAN, FaultKind.LENGTH_SHORT,
+        FaultKind.TWO_LENGTHS, FaultKind.LONG_HEADER, FaultKind.MANY_HEADERS, FaultKind.SILENCE, FaultKind.TRICKLE,
+        FaultKind.ENDLESS, FaultKind.HUGE, FaultKind.GZIP_BOMB, FaultKind.BAD_UTF8, FaultKind.STALE, FaultKind.BLOCKED,
+        FaultKind.EMPTY, FaultKind.SAFETY, FaultKind.MAX_TOKENS, FaultKind.MAX_TOKENS_EMPTY, FaultKind.RECITATION,
+        FaultKind.OTHER, FaultKind.NEW_REASON, FaultKind.BAD_JSON, FaultKind.MISMATCH, FaultKind.STREAM_CUT,
+        FaultKind.STREAM_ERROR, FaultKind.STREAM_USAGE_TAIL, FaultKind.STREAM_NO_INDEX, FaultKind.STREAM_SPLIT,
     }
 )  # fmt: skip
 _PLAIN_STATUSES = {
     FaultKind.EXHAUSTED: 429,
     FaultKind.BAD_REQUEST: 400,
+    FaultKind.UNAUTHENTICATED: 401,
+    FaultKind.PAYMENT: 402,
     FaultKind.FORBIDDEN: 403,
     FaultKind.NOT_FOUND: 404,
     FaultKind.REQUEST_TIMEOUT: 408,
@@ -90,10 +110,14 @@ _UNCOUNTED = frozenset(
         FaultKind.PREPAY,
         FaultKind.EXHAUSTED,
         FaultKind.BAD_REQUEST,
+        FaultKind.UNAUTHENTICATED,
+        FaultKind.PAYMENT,
         FaultKind.FORBIDDEN,
         FaultKind.NOT_FOUND,
     }
 )
+_REDIRECTS = frozenset({FaultKind.REDIRECT, FaultKind.REDIRECT_POST, FaultKind.REDIRECT_FOR_EVER})
+_SIZED = frozenset({FaultKind.HUGE, FaultKind.GZIP_BOMB})
 DEFAULT_SLOW_S = 5.0
 
 
@@ -103,12 +127,16 @@ class Fault:
 
     Attributes:
         seconds: the retry hint of a 429 or 503 (None: the usual one where a quota is named, else no hint); for `slow`,
-            how much longer it takes.
+            how much longer it takes; for `trickle`, between two bytes (None: 1).
+        size_mb: of `huge` and `gzip-bomb`, unpacked; None: 100 and 300.
+        location: where a redirect points.
         code: the code inside `error-in-200` and `stream-error`: one of 400, 403, 404, 408, 429, 500, 503, 504.
     """
 
     kind: FaultKind
     seconds: float | None = None
+    size_mb: float | None = None
+    location: str = "https://elsewhere.invalid/v1beta"
     code: int = 503
 
     @property
@@ -131,6 +159,8 @@ class Fault:
             return refusals.quota_exceeded(
                 [Violation(limit=usual.limit, allowed=usual.allowed, wait_s=wait_s)], model=model
             )
+        if self.kind in _REDIRECTS:
+            return refusals.redirect(int(self.kind), self.location)
         return self._special_refusal()
 
     def _special_refusal(self) -> Refusal | None:
@@ -158,19 +188,23 @@ class Share:
 
     @classmethod
     def parse(cls, text: str) -> Share:
-        """Read `KIND[@SECONDS]=SHARE`, e.g. `503=3%`, `429@1=0.05`, `slow@10=1%`.
+        """Read `KIND[@N]=SHARE`, N in seconds or of a size in MB: `503=3%`, `429@1=0.05`, `slow@10=1%`, `huge@40=1%`.
 
         Raises:
             UserError: the kind is not known or a number is not one.
         """
         name, _, portion = text.partition("=")
-        kind, _, seconds = name.strip().partition("@")
+        kind, _, number = name.strip().partition("@")
         try:
             share = float(portion.rstrip().removesuffix("%")) / (100 if portion.rstrip().endswith("%") else 1)
-            return cls(fault=Fault(kind=FaultKind(kind), seconds=float(seconds) if seconds else None), share=share)
+            fault = Fault(kind=FaultKind(kind))
+            if number:
+                given, is_size = float(number), fault.kind in _SIZED
+                fault = replace(fault, size_mb=given) if is_size else replace(fault, seconds=given)
+            return cls(fault=fault, share=share)
         except ValueError:
             known = ", ".join(FaultKind)
-            raise UserError(f"fault: expected KIND[@SECONDS]=SHARE, found {text!r}", hint=f"kinds: {known}") from None
+            raise UserError(f"fault: expected KIND[@N]=SHARE, found {text!r}", hint=f"kinds: {known}") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,8 @@ import orjson
 
 from batcher.emulator import chance, refusals, replies
 from batcher.emulator.answers import answer, spoilt
-from batcher.emulator.exchange import Ending, Reply, Told, refusing
+from batcher.emulator.damage import damaged
+from batcher.emulator.exchange import Reply, Told, refusing
 from batcher.emulator.faults import DEFAULT_SLOW_S, Asking, Fault, FaultKind
 from batcher.emulator.quotas import Instant, Lanes
 from batcher.emulator.settings import Settings, Spelling
@@ -19,12 +20,6 @@ from batcher.emulator.streams import Form, writes
 from batcher.emulator.usage import Usage, of_request
 
 _SEEN_AT_MOST = 1_000_000
-_ENDINGS = {
-    FaultKind.DROP: Ending.DROP,
-    FaultKind.DROP_PAID: Ending.DROP,
-    FaultKind.CUT: Ending.CUT,
-    FaultKind.CUT_CLEAN: Ending.CUT_CLEAN,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,10 +88,11 @@ class Generation:
             body=b"" if turn.form else orjson.dumps(body),
             service_tier=usage.service_tier,
             delay_s=self._delay_s(fault, drawn),
-            ending=Ending.WHOLE if fault is None else _ENDINGS.get(fault.kind, Ending.WHOLE),
         )
         if turn.form is not None:
             reply = _streamed(reply, body, turn.form, fault)
+        if fault is not None:
+            reply = damaged(reply, fault)
         kind = None if fault is None else fault.kind.value
         return Told(reply=reply, fault=kind, asked=turn.asked, usage=found.usage, response_id=response_id)
 
@@ -122,7 +118,7 @@ def _streamed(reply: Reply, body: dict[str, Any], form: Form, fault: Fault | Non
 
 def _refused(turn: Turn, fault: Fault) -> Told:
     refusal = fault.refusal(turn.model)
-    reply = refusing(refusal) if refusal is not None else Reply(status=200, body=b"", ending=_ENDINGS[fault.kind])
+    reply = refusing(refusal) if refusal is not None else damaged(Reply(status=200, body=b""), fault)
     return Told(reply=reply, fault=fault.kind.value, asked=turn.asked)
 
 

@@ -20,6 +20,7 @@ _HTML = "text/html; charset=UTF-8"
 _STATUS_NAMES = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
+    402: "RESOURCE_EXHAUSTED",
     403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
     408: "DEADLINE_EXCEEDED",
@@ -30,6 +31,8 @@ _STATUS_NAMES = {
 }
 _PLAIN_MESSAGES = {
     400: "Request contains an invalid argument.",
+    401: "Request had invalid authentication credentials.",
+    402: "Your prepayment credits are depleted.",
     403: "The caller does not have permission",
     404: "Requested entity was not found.",
     408: "The request timed out. Please try again.",
@@ -60,11 +63,13 @@ class Refusal:
     Attributes:
         status: of HTTP.
         body: whole.
+        headers: beside the usual ones.
     """
 
     status: int
     body: bytes
     content_type: str = _JSON
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Limit(enum.Enum):
@@ -147,6 +152,11 @@ def login_page() -> Refusal:
         body=b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>Please sign in.</body></html>\n",
         content_type=_HTML,
     )
+
+
+def redirect(status: int, location: str) -> Refusal:
+    """Somewhere else: what a moved service or a captive portal says."""
+    return Refusal(status=status, body=b"", content_type=_HTML, headers=(("Location", location),))
 
 
 def error_inside_200(code: int) -> Refusal:

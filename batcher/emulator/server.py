@@ -19,9 +19,9 @@ from typing import Any, Self
 
 import orjson
 from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
+from batcher.emulator.broken import BROKEN, BrokenOff
 from batcher.emulator.exchange import Arrival, Ending, Reply, refusing
 from batcher.emulator.journal import Journal, Received, Totals
 from batcher.emulator.quotas import Instant
@@ -33,6 +33,9 @@ from batcher.errors import UserError
 Sleep = Callable[[float], Awaitable[None]]
 _OWN = "/_emulator/"
 _LINES_AT_ONCE = 1_000
+_UNHEARD = Reply(status=200, body=b"", ending=Ending.DROP)
+_GONE_S = 0.05
+"""How often a silent reply looks whether its client is still there."""
 _CLOSING_S = 1.0
 """How long a stopping emulator lets open exchanges finish."""
 
@@ -67,6 +70,7 @@ class Emulator:
         self._now_s = now_s
         self._service = Service(self.settings)
         self._runner: web.ServerRunner | None = None
+        self._stale: set[web.RequestHandler] = set()
 
     @property
     def journal(self) -> Journal:
@@ -144,6 +148,8 @@ class Emulator:
         target = request.raw_path  # not `path_qs`: that would have yarl take it apart for every request
         if target.startswith(_OWN):
             return await self._about_itself(request)
+        if self._stale and request.protocol in self._stale:
+            return BrokenOff(_UNHEARD)
         try:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
@@ -153,8 +159,11 @@ class Emulator:
         reply = self._service.reply(arrival)
         if reply.delay_s:
             await self._sleep(reply.delay_s)
-        if reply.ending is not Ending.WHOLE:
-            return _BrokenOff(reply)
+        if reply.ending in BROKEN:
+            return BrokenOff(reply)
+        if reply.ending is Ending.STALE:
+            # Those that the clients have closed meanwhile are forgotten.
+            self._stale = {each for each in self._stale if each.transport is not None} | {request.protocol}
         return await self._stream(request, reply) if reply.writes else _response(reply)
 
     async def _stream(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
@@ -164,6 +173,10 @@ class Emulator:
             if number and reply.every_s:
                 await self._sleep(reply.every_s)
             await response.write(piece)
+        while reply.ending is Ending.ENDLESS:
+            await response.write(reply.writes[-1])  # ends when the client has gone
+        while reply.ending is Ending.SILENCE and request.transport is not None:  # noqa: ASYNC110  nobody says that a client has gone
+            await asyncio.sleep(_GONE_S)
         await response.write_eof()
         return response
 
@@ -207,6 +220,7 @@ def _headers(reply: Reply) -> CIMultiDict[str]:
     headers = CIMultiDict({"Content-Type": reply.content_type})
     if reply.service_tier:
         headers["x-gemini-service-tier"] = reply.service_tier
+    headers.extend(reply.headers)
     return headers
 
 
@@ -226,31 +240,3 @@ async def _journal_lines(request: web.BaseRequest, entries: list[Received]) -> w
         await response.write(b"".join(lines))
     await response.write_eof()
     return response
-
-
-class _BrokenOff(web.StreamResponse):
-    """As much of a reply as its ending allows; then the connection is closed."""
-
-    def __init__(self, reply: Reply) -> None:
-        super().__init__()
-        self._reply = reply
-
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Write past aiohttp, which would keep the lengths honest; the error tells it that the client is gone."""
-        transport = request.transport
-        if transport is not None:
-            transport.write(_broken_bytes(self._reply))
-            transport.close()
-        raise ConnectionResetError
-
-
-def _broken_bytes(reply: Reply) -> bytes:
-    if reply.ending is Ending.DROP:
-        return b""
-    half, length = reply.body[: len(reply.body) // 2], ""
-    if reply.ending is Ending.CUT and reply.writes:
-        length, half = "Transfer-Encoding: chunked\r\n", b"%x\r\n%b\r\n" % (len(half), half)
-    elif reply.ending is Ending.CUT:
-        length = f"Content-Length: {len(reply.body)}\r\n"
-    head = f"HTTP/1.1 {reply.status} OK\r\nContent-Type: {reply.content_type}\r\n{length}Connection: close\r\n\r\n"
-    return head.encode() + half

@@ -64,8 +64,14 @@ def test_a_fault_that_is_none_names_the_kinds(capsys):
     assert call(["emulate", "--fault", "x=1%"]) == Exit.USAGE
 
     said = capsys.readouterr().err.splitlines()
-    assert said[0] == "error: fault: expected KIND[@SECONDS]=SHARE, found 'x=1%'"
+    assert said[0] == "error: fault: expected KIND[@N]=SHARE, found 'x=1%'"
     assert said[1].startswith("  kinds: ")
+
+
+def test_the_help_names_every_kind(capsys):
+    assert call(["emulate", "--help"]) == Exit.DONE
+
+    assert set(FaultKind) <= set(capsys.readouterr().out.replace(",", " ").split())
 
 
 def test_a_key_of_its_own_is_not_repeated():

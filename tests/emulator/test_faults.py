@@ -18,7 +18,12 @@ REFUSED_WITH = {
     FaultKind.ZERO_QUOTA: 429,
     FaultKind.PREPAY: 429,
     FaultKind.EXHAUSTED: 429,
+    FaultKind.REDIRECT: 302,
+    FaultKind.REDIRECT_POST: 307,
+    FaultKind.REDIRECT_FOR_EVER: 308,
     FaultKind.BAD_REQUEST: 400,
+    FaultKind.UNAUTHENTICATED: 401,
+    FaultKind.PAYMENT: 402,
     FaultKind.FORBIDDEN: 403,
     FaultKind.NOT_FOUND: 404,
     FaultKind.REQUEST_TIMEOUT: 408,
@@ -57,7 +62,7 @@ def test_a_fault_refuses_or_answers_or_drops_and_never_two_of_them(kind: FaultKi
 
 @pytest.mark.parametrize("kind", list(FaultKind))
 def test_only_refusals_of_the_four_hundreds_do_not_count_against_quotas(kind: FaultKind) -> None:
-    uncounted = REFUSED_WITH.get(kind) in (400, 403, 404, 429)
+    uncounted = REFUSED_WITH.get(kind) in (400, 401, 402, 403, 404, 429)
     assert Fault(kind=kind).counted is not uncounted
 
 
@@ -117,11 +122,23 @@ def test_a_share_is_read_from_text(text: str, kind: FaultKind, seconds: float | 
     assert found.share == pytest.approx(share)
 
 
+def test_of_what_has_a_size_the_number_is_that() -> None:
+    assert Share.parse("huge@40=1%").fault == Fault(kind=FaultKind.HUGE, size_mb=40)
+    assert Share.parse("gzip-bomb@0.5=1%").fault == Fault(kind=FaultKind.GZIP_BOMB, size_mb=0.5)
+
+
+def test_a_redirect_names_the_other_place() -> None:
+    for kind in (FaultKind.REDIRECT, FaultKind.REDIRECT_POST, FaultKind.REDIRECT_FOR_EVER):
+        refusal = Fault(kind=kind, location="http://else.where/v1").refusal("gemini-2.5-flash")
+        assert refusal is not None
+        assert refusal.headers == (("Location", "http://else.where/v1"),)
+
+
 @pytest.mark.parametrize("text", ["", "503", "503=", "teapot=1%", "503=many", "slow@soon=1%"])
 def test_a_share_that_cannot_be_read_names_what_was_found_and_what_is_known(text: str) -> None:
     with pytest.raises(UserError) as caught:
         Share.parse(text)
-    assert caught.value.message == f"fault: expected KIND[@SECONDS]=SHARE, found {text!r}"
+    assert caught.value.message == f"fault: expected KIND[@N]=SHARE, found {text!r}"
     assert "cut-clean" in caught.value.hint
 
 

@@ -108,6 +108,95 @@ async def test_a_clean_cut_is_half_a_json_and_looks_whole(session: aiohttp.Clien
         assert emulator.totals().answered == 1
 
 
+async def raw(emulator: Emulator, text: str) -> tuple[bytes, bytes]:
+    """One exchange, byte for byte, until the emulator closes; head and what follows."""
+    reader, writer = await asyncio.open_connection(*emulator.url.removeprefix("http://").split(":"))
+    body = json.dumps(nested(text)).encode()
+    writer.write(
+        f"POST {GENERATE} HTTP/1.1\r\nHost: x\r\nx-goog-api-key: k\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        + body
+    )
+    head, _, rest = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    return head.lower(), rest
+
+
+async def test_a_length_that_is_too_short_and_one_too_many() -> None:
+    async with Emulator(scripted(short=FaultKind.LENGTH_SHORT, two=FaultKind.TWO_LENGTHS)) as emulator:
+        head, body = await raw(emulator, "short")
+        assert b"content-length: %d" % (len(body) // 2) in head
+        assert orjson.loads(body)["candidates"]
+        head, body = await raw(emulator, "two")
+        assert b"content-length: " in head
+        assert b"transfer-encoding: chunked" in head
+        assert body.endswith(b"\r\n0\r\n\r\n")
+        assert emulator.totals().answered == 2
+
+
+async def test_silence_is_a_head_and_nothing_more_until_the_client_goes(session: aiohttp.ClientSession) -> None:
+    async with Emulator(scripted(hush=FaultKind.SILENCE)) as emulator:
+        async with session.post(emulator.url + GENERATE, json=nested("hush"), headers=KEY) as reply:
+            assert reply.status == 200
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(reply.content.read(1), 0.05)
+            reply.close()
+        assert (await post(session, emulator))[0] == 200
+
+
+async def test_an_endless_reply_goes_on_until_the_client_goes(session: aiohttp.ClientSession) -> None:
+    async with Emulator(scripted(more=FaultKind.ENDLESS)) as emulator:
+        async with session.post(emulator.url + GENERATE, json=nested("more"), headers=KEY) as reply:
+            seen = 0
+            while seen < 3_000_000:
+                seen += len(await reply.content.readany())
+            reply.close()
+        assert (await post(session, emulator))[0] == 200
+
+
+async def test_a_trickle_sleeps_between_two_bytes(session: aiohttp.ClientSession) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    async with Emulator(scripted(drip=FaultKind.TRICKLE), sleep=sleep) as emulator:
+        _, body = await post(session, emulator, "drip")
+    assert slept == [1.0] * (len(body) - 1)
+    assert orjson.loads(body)["candidates"]
+
+
+async def test_a_bomb_is_unpacked_by_whoever_reads_it(session: aiohttp.ClientSession) -> None:
+    bomb = Rule(fault=Fault(kind=FaultKind.GZIP_BOMB, size_mb=3))
+    async with Emulator(Settings(faults=Faults(script=(bomb,)))) as emulator:
+        _, body = await post(session, emulator)
+    assert len(body) == pytest.approx(3e6, rel=0.02)
+
+
+async def test_a_stale_connection_answers_once_and_is_gone_when_it_is_used_again() -> None:
+    async with Emulator(scripted(stale=FaultKind.STALE)) as emulator, aiohttp.ClientSession() as session:
+        assert (await post(session, emulator, "stale"))[0] == 200
+        with pytest.raises((aiohttp.ServerDisconnectedError, ConnectionResetError, aiohttp.ClientOSError)):
+            await post(session, emulator, "next", allow_redirects=False)
+        assert (await post(session, emulator, "after"))[0] == 200
+        assert [each.prompt_text for each in emulator.journal] == ["stale", "after"]
+
+
+@pytest.mark.parametrize("kind", [FaultKind.LONG_HEADER, FaultKind.MANY_HEADERS])
+async def test_a_flood_of_headers_is_too_much_for_a_usual_client(
+    session: aiohttp.ClientSession, kind: FaultKind
+) -> None:
+    async with Emulator(scripted(flood=kind)) as emulator:
+        with pytest.raises(aiohttp.ClientResponseError):
+            await post(session, emulator, "flood")
+
+
+async def test_a_redirect_points_elsewhere(session: aiohttp.ClientSession) -> None:
+    async with Emulator(scripted(moved=FaultKind.REDIRECT_POST)) as emulator:
+        there = session.post(emulator.url + GENERATE, json=nested("moved"), headers=KEY, allow_redirects=False)
+        async with there as reply:
+            assert (reply.status, reply.headers["location"]) == (307, "https://elsewhere.invalid/v1beta")
+
+
 def streaming(**kinds: FaultKind) -> Settings:
     return replace(scripted(**kinds), streams=Form.NDJSON)
 
