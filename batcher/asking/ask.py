@@ -36,6 +36,8 @@ class Drained(Exception):  # noqa: N818  no error: the task stays open, its atte
 
 
 _STOPS_THE_RUN = frozenset({Kind.FATAL, Kind.PARKED})
+# What an endpoint that is none of ours says to everything; without a single answer it may concern the whole run.
+_NO_ANSWERS = frozenset({"bad_body", "bad_http", "empty", "error_in_200", "too_large", "bad_request", "unprocessable"})
 _TIER = "x-gemini-service-tier"
 _LONGEST_TIER = 24
 
@@ -73,7 +75,7 @@ class OpenTask:
 
 
 class Ending(NamedTuple):
-    """How asking a task ended: with an outcome, or with a verdict that concerns the whole run and leaves the task open.
+    """How asking a task ended: with an outcome, or with a verdict that may concern the whole run and leaves it open.
 
     Without an outcome the slot is still held: whoever decides about the run gives it back, so that a refused key
     costs no more requests than there are slots.
@@ -140,6 +142,8 @@ class Asker:
         self._on_turn = on_turn
         self._check = check
         self._streamed = streamed
+        self.is_served: Callable[[], bool] = lambda: True
+        """Whether anybody was answered; until then, what is no answer leaves its task open. The session knows."""
         self.in_flight: set[OpenTask] = set()
         self.draining = False
         self._idle: list[AsyncRetrying] = []
@@ -292,13 +296,16 @@ class Asker:
 
     async def _end(self, task: OpenTask, turn: Turn) -> Ending:
         frame = pack_attempt(turn.attempt)
-        if turn.verdict.kind in _STOPS_THE_RUN:
+        if turn.verdict.kind is not Kind.OK and self._stays_open(turn.verdict):
             await self._journal.attempted(task.task, turn.attempt.n, frame)
             return Ending(task, turn, None)
         outcome = self._outcome(task, turn)
         await self._journal.finish(task.task, pack_outcome(outcome), turn.attempt.n, frame)
         self._gate.free(turn.permit)
         return Ending(task, turn, outcome)
+
+    def _stays_open(self, verdict: Verdict) -> bool:
+        return verdict.kind in _STOPS_THE_RUN or (verdict.reason in _NO_ANSWERS and not self.is_served())
 
     def scrubbed(self, text: str) -> str:
         """A server's text as it may be stored and shown."""

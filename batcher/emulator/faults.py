@@ -172,7 +172,7 @@ class Fault:
             case FaultKind.BAD_GATEWAY:
                 return refusals.bad_gateway()
             case FaultKind.ERROR_IN_200:
-                return refusals.error_inside_200(self.code)
+                return refusals.error_inside_200(self.code, retry_s=self.seconds)
             case FaultKind.HTML:
                 return refusals.login_page()
             case _:

@@ -159,9 +159,9 @@ def redirect(status: int, location: str) -> Refusal:
     return Refusal(status=status, body=b"", content_type=_HTML, headers=(("Location", location),))
 
 
-def error_inside_200(code: int) -> Refusal:
+def error_inside_200(code: int, *, retry_s: float | None = None) -> Refusal:
     """HTTP 200 whose body is the refusal `code` would have had."""
-    return Refusal(status=200, body=plain(code).body)
+    return Refusal(status=200, body=plain(code, retry_s=retry_s).body)
 
 
 def no_key() -> Refusal:

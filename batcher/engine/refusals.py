@@ -16,11 +16,13 @@ from batcher.records import Kind
 
 AGREE = 3
 """So many different rows must be refused, with no answer in between, before it is believed to concern them all."""
+FIRST = 20
+"""So many rows must have come to nothing, and none to an answer, before an endpoint is believed to have none."""
 MOST_REFUSED = 64  # rows that were refused while others were served, and may yet turn out to have been the first of all
 
 
 class Refusals:
-    """Rows that were told what may concern them all: a key, a bill, a model.
+    """Rows that were told what may concern them all: a key, a bill, a model; or what is no answer, before any was one.
 
     Args:
         model: the job's own, bare.
@@ -39,11 +41,19 @@ class Refusals:
         self._agreeing = 0  # since the last answer
         self._kept_slots: list[Permit] = []
         self.rows: deque[tuple[Ending, Work]] = deque()
+        self._unusable = 0  # of the rows, those in front: theirs was no refusal, but nothing to use either
 
     @property
-    def too_many(self) -> bool:
-        """Whether the oldest must fail now, lest they fill the memory."""
-        return len(self.rows) > MOST_REFUSED and self._halt.why is None
+    def must_fail(self) -> bool:
+        """Whether the next must fail now: others have answers where it has none, or they would fill the memory."""
+        if self._halt.why is not None:
+            return False
+        return len(self.rows) > MOST_REFUSED or (self._unusable > 0 and self._tally.answered > 0)
+
+    def pop(self) -> tuple[Ending, Work]:
+        """The next row to fail, the oldest of the refused ones after those with nothing to use."""
+        self._unusable = max(0, self._unusable - 1)
+        return self.rows.popleft()
 
     def concerns_one_row(self, ending: Ending) -> bool:
         """Whether a refusal is about the model that the row itself named, while the others are served."""
@@ -58,6 +68,9 @@ class Refusals:
         if ending.turn.verdict.kind is Kind.PARKED:
             self._halt.stop(self._parked(ending))
             return
+        if ending.turn.verdict.kind is not Kind.FATAL:
+            self._add_unusable(ending, work)
+            return
         self.rows.append((lean(ending), work))
         self._kept_slots.append(ending.turn.permit)
         self._agreeing += 1
@@ -65,6 +78,15 @@ class Refusals:
             self._halt.stop(EndpointRefused(self._said(ending)))
         elif self._tally.answered:
             self._let_go()
+
+    def _add_unusable(self, ending: Ending, work: Work) -> None:
+        self.rows.appendleft((lean(ending), work))
+        self._unusable += 1
+        if self._unusable >= FIRST and not self._tally.answered:
+            told = f"not one of the first {FIRST} rows has one, the last: {self._why(ending)}"
+            self._halt.stop(EndpointRefused(f"the endpoint gives no answers: {told}"))
+        if self._halt.why is None:  # else nobody shall be sent in its place
+            self._gate.free(ending.turn.permit)
 
     def answered(self) -> None:
         """Others are served: what was refused so far concerned its own row."""
@@ -74,9 +96,9 @@ class Refusals:
 
     def are_all(self) -> bool:
         """At the end, whether nothing but refusals came; that is then why the run ends."""
-        if not self.rows or self._tally.answered:
+        if len(self.rows) == self._unusable or self._tally.answered:
             return False
-        self._halt.stop(EndpointRefused(self._said(self.rows[0][0])))
+        self._halt.stop(EndpointRefused(self._said(self.rows[self._unusable][0])))
         return True
 
     def _let_go(self) -> None:
@@ -84,9 +106,12 @@ class Refusals:
             self._gate.free(self._kept_slots.pop())
 
     def _said(self, ending: Ending) -> str:
+        return f"the endpoint refuses us: {self._why(ending)}"
+
+    def _why(self, ending: Ending) -> str:
         verdict, status = ending.turn.verdict, ending.turn.attempt.http_status
         told = self._asker.scrubbed(verdict.message)
-        return f"the endpoint refuses us: {verdict.reason}{f' (HTTP {status})' if status else ''}: {told}"
+        return f"{verdict.reason}{f' (HTTP {status})' if status else ''}: {told}"
 
     def _parked(self, ending: Ending) -> RunStopped:
         told = self._asker.scrubbed(ending.turn.verdict.message)

@@ -58,6 +58,7 @@ class Session:
     ) -> None:
         self._gate = gate
         self._asker = asker
+        asker.is_served = lambda: tally.answered > 0
         self._sealer = sealer
         self._tally = tally
         self._halt = halt
@@ -257,7 +258,7 @@ class Session:
             self._gate.free(ending.turn.permit)
             ending = ending._replace(outcome=await self._asker.give_up(ending))
         self._ended(ending, work)
-        if self._refusals.too_many:
+        while self._refusals.rows and self._refusals.must_fail:
             await self._fail_oldest()
 
     @property
@@ -291,7 +292,7 @@ class Session:
 
     async def _fail_oldest(self) -> None:
         """The row that was refused first becomes a failed row: answers that came since show that it stands alone."""
-        ending, work = self._refusals.rows.popleft()
+        ending, work = self._refusals.pop()
         outcome = await self._asker.give_up(ending)
         self._tally.outcome(outcome, self._now())
         self._one_less(work)

@@ -6,7 +6,7 @@ import pytest
 
 from batcher.engine.ahead import MOST_FROZEN
 from batcher.engine.halt import Halt
-from batcher.engine.refusals import MOST_REFUSED
+from batcher.engine.refusals import FIRST, MOST_REFUSED
 from batcher.errors import EndpointRefused, Exit, Interrupted, RunStopped, StorageError
 from batcher.money.totals import Totals
 from batcher.pacing.gate import Quotas
@@ -205,6 +205,38 @@ async def test_however_many_rows_are_refused_few_are_kept_in_memory(tmp_path):
     assert summary.totals.by_status == {Status.OK: 150, Status.FAILED: 150}
     kinds = pq.read_table(rig.plan.rundir.data, columns=["error_kind"]).column(0).to_pylist()
     assert kinds == [None, "not_found"] * 150
+
+
+@pytest.mark.parametrize("concurrency", [1, 16])
+async def test_twenty_rows_that_are_no_answers_and_none_that_is_end_a_run(tmp_path, concurrency):
+    """They stay open: what was wrong may be put right, and the same command asks them again."""
+    door = ScriptedTransport(lambda _: BAD_REQUEST, latency_s=0.001)
+    async with rigged(planned(tmp_path, prompts(100), **{"limits.concurrency": concurrency}), door) as rig:
+        summary = await rig.finish()
+        assert isinstance(rig.halt.why, EndpointRefused)
+    assert FIRST <= len(door.sent) < FIRST + concurrency
+    assert (summary.totals.done, summary.totals.attempts) == (0, len(door.sent))
+    assert "not one of the first 20 rows has one, the last: bad_request (HTTP 400): wrong field" in summary.verdict
+
+
+async def test_the_first_answer_settles_what_became_of_the_rows_before_it(tmp_path):
+    door = ScriptedTransport(answers_but({f"prompt {n}" for n in range(19)}, BAD_REQUEST))
+    async with rigged(planned(tmp_path, prompts(40), **{"limits.concurrency": 1}), door) as rig:
+        running = asyncio.ensure_future(rig.finish())
+        await until(lambda: bool(rig.tally.answered))
+        await until(lambda: not rig.session._refusals.rows)
+        assert rig.session.is_asking
+        summary = await running
+    assert summary.totals.by_status == {Status.OK: 21, Status.FAILED: 19}
+    assert len(door.sent) == 40
+
+
+async def test_a_refused_key_after_a_few_rows_without_answers_is_what_ends_the_run(tmp_path):
+    door = ScriptedTransport(lambda r: BAD_REQUEST if text_of(r) in {"prompt 0", "prompt 1"} else BAD_KEY)
+    async with rigged(planned(tmp_path, prompts(4), **{"limits.concurrency": 1}), door) as rig:
+        summary = await rig.finish()
+    assert summary.exit_code is Exit.REFUSED
+    assert summary.verdict.startswith("the endpoint refuses us: bad_key")
 
 
 async def test_three_refusals_in_a_row_end_a_run_that_was_served_before(tmp_path):
