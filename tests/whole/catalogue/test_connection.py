@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from batcher.emulator.faults import Fault, FaultKind, Rule
+from tests.faultproxy import Toxic, fault_proxy_in_thread
 from tests.whole.catalogue.endpoints import always, emulator_with, first, ran, rows_with
 
 OK = ("ok", "ok", "yes")
@@ -93,3 +96,55 @@ def test_d17_connections_that_die_idle_cost_no_attempt_and_no_word(tmp_path, cap
     assert {row["status"] for row in out.rows} == {"ok"}
     assert {(a["verdict"], a["reason"]) for a in out.attempts} == {("ok", "ok"), ("retry", "stale_connection")}
     assert capfd.readouterr() == ("", "")
+
+
+# --- below HTTP
+
+
+@contextlib.contextmanager
+def behind(*faults):
+    """An emulator behind a proxy that does this to its first connections, one a fault."""
+    with emulator_with() as emulator, fault_proxy_in_thread(emulator.url, *faults) as proxy:
+        yield emulator, proxy
+
+
+@pytest.mark.parametrize(
+    ("toxic", "reasons"),
+    [
+        (Toxic(reset_after=0), {"disconnected"}),
+        (Toxic(reset_after=60), {"disconnected"}),  # in the head
+        (Toxic(reset_after=400), {"cut_body", "disconnected"}),  # a reset may overtake what was sent before it
+        (Toxic(half_close_after=400), {"cut_body"}),
+        (Toxic(close_after=400), {"cut_body"}),
+    ],
+    ids=["reset at once", "reset in the head", "reset in the body", "half-close", "close"],
+)
+def test_d07_a_connection_that_breaks_in_a_reply_is_asked_again(tmp_path, toxic, reasons):
+    """Reset, half-closed or closed after so many bytes: maybe billed, an attempt, and then the answer."""
+    with behind(toxic, Toxic()) as (emulator, proxy):
+        out = ran(proxy.url, tmp_path, rows_with(of=6), **{"limits.concurrency": 1})
+        assert emulator.totals().answered == 7  # one of them for nobody
+    assert out.tried(0) in [[("retry", reason, "maybe"), OK] for reason in reasons]
+    assert out.others_are_ok(0)
+
+
+@pytest.mark.parametrize("toxic", [Toxic(slice_bytes=1), Toxic(slice_bytes=13, latency_s=0.001)])
+@pytest.mark.parametrize("stream", ["off", "sse", "json"])
+def test_d07_replies_in_slices_are_the_same_answers(tmp_path, toxic, stream):
+    """However the network cuts what was sent, whole replies and streams are what they were."""
+    tables = []
+    with behind(toxic) as (emulator, proxy):
+        for url in (emulator.url, proxy.url):
+            emulator.reset()
+            out = ran(url, tmp_path / url[-5:], rows_with(of=6), **{"endpoint.stream": stream})
+            tables.append([(row["response"], row["usage_metadata"], row["attempts"]) for row in out.rows])
+    assert tables[0] == tables[1]
+
+
+def test_d08_a_connection_that_swallows_everything_is_given_up(tmp_path):
+    """Not even a head: read_timeout, maybe billed, asked again on another connection."""
+    with behind(Toxic(blackhole=True), Toxic()) as (_, proxy):
+        settings = {"timeouts.first_byte_s": SHORT_S, "limits.concurrency": 1}
+        out = ran(proxy.url, tmp_path, rows_with(of=6), **settings)
+    assert out.tried(0) == [("retry", "read_timeout", "maybe"), OK]
+    assert out.others_are_ok(0)
