@@ -97,6 +97,7 @@ class ScriptedTransport:
         sent: the requests, in order.
         sent_at_s: loop time of each.
         most_in_flight: exchanges open at once, at most.
+        forgotten: big replies that were said to be on disk.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class ScriptedTransport:
         self.sent_at_s: list[float] = []
         self.in_flight = 0
         self.most_in_flight = 0
+        self.forgotten = 0
 
     async def post(self, request: Request) -> Exchange:
         self.sent.append(request)
@@ -123,6 +125,9 @@ class ScriptedTransport:
         finally:
             self.in_flight -= 1
         return answer
+
+    def forget(self) -> None:
+        self.forgotten += 1
 
 
 def steady_for(latency_s: float) -> Callable[[Request], float]:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 
 from batcher.asking.health import Health
+from batcher.asking.room import SMALL_BYTES
 from batcher.asking.scrub import scrub
 from batcher.asking.transport import Transport
 from batcher.gemini.origin import loads
@@ -160,7 +161,9 @@ class Asker:
         task.started_at = task.started_at or self._world.wall_us()
         turn = await self._turn(task, permit)
         if turn.verdict.kind in _AGAIN:
-            turn = await self._again(task, turn)
+            made = [turn]
+            del turn  # its reply may be big, and is not to be kept while the next ones are asked for
+            turn = await self._again(task, made)
         return await self._end(task, turn)
 
     async def _turn(self, task: OpenTask, permit: Permit) -> Turn:
@@ -223,13 +226,13 @@ class Asker:
         if verdict.kind is Kind.THROTTLED and verdict.quota is not None:
             self._gate.pause(task.lane, verdict.quota, self._hinted(verdict))
 
-    async def _again(self, task: OpenTask, first: Turn) -> Turn:
-        """Hand the first turn to tenacity as if it had made it, and let it make the others."""
+    async def _again(self, task: OpenTask, made: list[Turn]) -> Turn:
+        """Hand the turn that was made to tenacity as if it had made it, and let it make the others."""
         # One for each task at a time, and used again: a retrier holds on to itself and to the last reply through its
         # `iter_state`, which was 20 objects of garbage a retry and a collector that stood in the way for 0.2 s.
         retrying = self._idle.pop() if self._idle else self._retrying()
         try:
-            last: Turn = await retrying(self._next_turn, task, [first])
+            last: Turn = await retrying(self._next_turn, task, made)
         finally:
             retrying.iter_state.reset()
             self._idle.append(retrying)
@@ -258,6 +261,8 @@ class Asker:
         request = task.request
         admission = (task.task, task.attempts + 1, request.input_bound, request.output_bound, self._world.wall_us())
         await self._journal.retry(task.task, turn.attempt.n, pack_attempt(turn.attempt), admission)
+        if len(turn.attempt.body) > SMALL_BYTES:
+            self._door.forget()
         self._gate.free(turn.permit)
         if self.draining:
             raise Drained
@@ -298,9 +303,13 @@ class Asker:
         frame = pack_attempt(turn.attempt)
         if turn.verdict.kind is not Kind.OK and self._stays_open(turn.verdict):
             await self._journal.attempted(task.task, turn.attempt.n, frame)
+            if len(turn.attempt.body) > SMALL_BYTES:
+                self._door.forget()
             return Ending(task, turn, None)
         outcome = self._outcome(task, turn)
         await self._journal.finish(task.task, pack_outcome(outcome), turn.attempt.n, frame)
+        if len(turn.attempt.body) > SMALL_BYTES:
+            self._door.forget()
         self._gate.free(turn.permit)
         return Ending(task, turn, outcome)
 

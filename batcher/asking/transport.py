@@ -21,6 +21,7 @@ from aiohttp.streams import StreamReader
 from yarl import URL
 
 from batcher.asking.resolving import ForbiddenAddress
+from batcher.asking.room import SMALL_BYTES, Place, Room
 from batcher.asking.scrub import scrub_bytes
 from batcher.asking.wire import Flight, Rest, Wire
 from batcher.gemini.request import auth_header, path
@@ -36,6 +37,10 @@ class Transport(Protocol):
 
     async def post(self, request: Request) -> Reply | NoReply:
         """Send one request; never raises for what the other side does."""
+        ...
+
+    def forget(self) -> None:
+        """The last reply of the running task, longer than `SMALL_BYTES`, is on disk and in memory no longer."""
         ...
 
 
@@ -81,6 +86,8 @@ class Door:
         self._secret = target.key.encode()
         self._urls: dict[str, str] = {}
         self._streams = target.stream is not Stream.OFF
+        self._room = Room(timeouts.max_body_bytes)
+        self._places: dict[asyncio.Task[Any], Place] = {}  # of big replies that are read and not yet forgotten
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -122,7 +129,9 @@ class Door:
             message, content = await self._wire.send(flight, self._url(request.model), request.body)
             flight.head_at = clock()
             flight.due_s = min(started + self._timeouts.total_s, flight.head_at + self._timeouts.body_s)
-            body = await (self._streamed(content, flight, started) if self._streams else self._body(content))
+            body = await (
+                self._streamed(content, flight, started) if self._streams else self._body(content, flight, started)
+            )
         except _TooLarge:
             return self._failed(NoReplyKind.TOO_LARGE, started, flight, "more bytes than max_body_bytes")
         except asyncio.CancelledError:
@@ -135,9 +144,13 @@ class Door:
             return self._failed(kind, started, flight, _detail(error))
         else:
             self._wire.keep(flight)
+            if flight.place is not None:
+                self._places[task], flight.place = flight.place, None
         finally:
             del self._flights[task]
             flight.close()
+            if flight.place is not None:
+                self._room.leave(flight.place)
         return Reply(
             message.code,
             message.headers,
@@ -145,6 +158,13 @@ class Door:
             (flight.head_at - started) * 1000,
             (clock() - started) * 1000,
         )
+
+    def forget(self) -> None:
+        """The last reply of the running task is on disk: its place is another's."""
+        task = asyncio.current_task()
+        assert task is not None
+        if (place := self._places.pop(task, None)) is not None:
+            self._room.leave(place)
 
     async def _sweep(self) -> None:
         """End the exchanges that are late; one look at them all now and then costs a request nothing."""
@@ -164,7 +184,7 @@ class Door:
                 flight.is_late = True
                 task.cancel()
 
-    async def _body(self, content: StreamReader) -> bytes:
+    async def _body(self, content: StreamReader, flight: Flight, started: float) -> bytes:
         most = self._timeouts.max_body_bytes
         body = await content.readany()
         size = len(body)
@@ -174,6 +194,8 @@ class Door:
         while size <= most and (chunk := await content.readany()):
             chunks.append(chunk)
             size += len(chunk)
+            if SMALL_BYTES < size <= most:
+                await self._seat(flight, size, started)
         if size > most:
             raise _TooLarge
         return b"".join(chunks)
@@ -191,7 +213,9 @@ class Door:
             size += len(piece)
             if size > timeouts.max_body_bytes:
                 raise _TooLarge
-            if size <= _BUFFERED_BYTES and not content.is_eof():
+            if size > SMALL_BYTES:
+                await self._seat(flight, size, started)
+            elif size <= _BUFFERED_BYTES and not content.is_eof():
                 flight.rest = Rest(content, size, timeouts.body_s, last_s)
                 await self._ended(content, flight)
         return b"".join(pieces)
@@ -206,6 +230,16 @@ class Door:
                 raise
         finally:
             flight.rest = None
+
+    async def _seat(self, flight: Flight, size: int, started: float) -> None:
+        """Have room for a big reply; what has to be waited for is no delay of the server's."""
+        place = flight.place = flight.place or Place()
+        if self._room.fits(place, size):
+            return
+        left_s = flight.due_s - self._loop.time()
+        flight.due_s = started + self._timeouts.total_s
+        await self._room.wait(place)
+        flight.due_s = min(flight.due_s, self._loop.time() + left_s)
 
     def _url(self, model: str) -> str:
         url = self._urls.get(model)

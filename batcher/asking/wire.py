@@ -25,6 +25,7 @@ from aiohttp.streams import StreamReader
 from yarl import URL
 
 from batcher.asking.resolving import CheckedResolver
+from batcher.asking.room import Place
 
 _KEEP_ALIVE_S = 15.0  # shorter than servers' own, so that most idle connections are closed by us and not under us
 _JOINED_BYTES = 1 << 16  # a longer body is not copied behind its head; a shorter one leaves in the same packet
@@ -60,6 +61,7 @@ class Flight:
         is_full: the sweeper has woken it because its stream does not fit the buffer.
         rest: what is to come of a stream that nobody reads until its end.
         connection: held until the reply is read.
+        place: of a big reply.
     """
 
     due_s: float
@@ -69,6 +71,7 @@ class Flight:
     is_full: bool = False
     rest: Rest | None = None
     connection: Connection | None = None
+    place: Place | None = None
 
     def close(self) -> None:
         """End a connection that is not released: half a reply may still be in it, and serves nobody else."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -34,6 +35,7 @@ Sleep = Callable[[float], Awaitable[None]]
 _OWN = "/_emulator/"
 _LINES_AT_ONCE = 1_000
 _UNHEARD = Reply(status=200, body=b"", ending=Ending.DROP)
+_SEND_BYTES = 1 << 17
 _GONE_S = 0.05
 """How often a silent reply looks whether its client is still there."""
 _CLOSING_S = 1.0
@@ -168,17 +170,22 @@ class Emulator:
 
     async def _stream(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
         response = web.StreamResponse(status=reply.status, headers=_headers(reply))
-        await response.prepare(request)
+        with contextlib.suppress(ConnectionError):  # the client has gone
+            await response.prepare(request)
+            _hold_back(request)
+            await self._write(request, response, reply)
+        return response
+
+    async def _write(self, request: web.BaseRequest, response: web.StreamResponse, reply: Reply) -> None:
         for number, piece in enumerate(reply.writes):
             if number and reply.every_s:
                 await self._sleep(reply.every_s)
             await response.write(piece)
         while reply.ending is Ending.ENDLESS:
-            await response.write(reply.writes[-1])  # ends when the client has gone
-        while reply.ending is Ending.SILENCE and request.transport is not None:  # noqa: ASYNC110  nobody says that a client has gone
+            await response.write(reply.writes[-1])  # until the client has gone
+        while reply.ending is Ending.SILENCE and request.transport is not None:  # noqa: ASYNC110  nobody says when
             await asyncio.sleep(_GONE_S)
         await response.write_eof()
-        return response
 
     async def _about_itself(self, request: web.BaseRequest) -> web.StreamResponse:
         match request.method, request.path.removeprefix(_OWN):
@@ -210,6 +217,13 @@ async def serve(
     async with Emulator(settings, host=host, port=port) as emulator:
         on_ready(emulator)
         await asyncio.Event().wait()
+
+
+def _hold_back(request: web.BaseRequest) -> None:
+    """What a client does not read waits here: hundreds of endless replies would fill the kernel's memory for TCP."""
+    opened = None if request.transport is None else request.transport.get_extra_info("socket")
+    if opened is not None:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
 
 
 def _response(reply: Reply) -> web.Response:
