@@ -678,3 +678,12 @@ async def test_with_the_real_journal_the_answer_is_on_the_disk_when_asking_retur
     assert [outcome.task for outcome in outcomes] == list(range(50))
     assert [len(tried) for tried in attempts] == [outcome.attempts for outcome in outcomes]
     assert gate.in_flight == 0
+
+
+@on_stage
+async def test_big_replies_are_forgotten_once_they_are_on_disk() -> None:
+    big = Reply(status=503, headers={}, body=b"x" * 70_000, latency_ms=2.0)
+    for script, forgotten in (([OK], 0), ([big, OK], 1), ([big, a_reply("y" * 70_000)], 2)):
+        stage = Stage(script)
+        await stage.ask(open_task())
+        assert stage.door.forgotten == forgotten

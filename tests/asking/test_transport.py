@@ -359,6 +359,40 @@ async def test_the_door_stays_good_after_a_reply_that_was_cut_off():
     assert isinstance(second, Reply)
 
 
+@pytest.mark.parametrize("stream", [Stream.OFF, Stream.SSE])
+async def test_a_big_reply_keeps_its_place_until_it_is_forgotten(stream):
+    async with raw_server(reply(b"x" * 200_000), reply()) as server, a_door(server, stream=stream) as door:
+        free = door._room._free
+        assert isinstance(await door.post(REQUEST), Reply)
+        assert door._room._free < free
+        door.forget()
+        assert (door._room._free, door._places) == (free, {})
+
+        assert isinstance(await door.post(REQUEST), Reply)  # a small one takes none
+        assert (door._room._free, door._places) == (free, {})
+
+
+async def test_a_big_reply_that_is_cut_off_leaves_its_place():
+    async with raw_server(reply(b"x" * 500_000)) as server, a_door(server, max_body_bytes=300_000) as door:
+        free = door._room._free
+        assert failure(await door.post(REQUEST)) == (NoReplyKind.TOO_LARGE, True, True)
+        assert (door._room._free, door._places) == (free, {})
+
+
+async def test_who_waits_for_room_is_not_late_by_the_deadline_of_the_body():
+    async with (
+        raw_server(reply(b"x" * 200_000)) as server,
+        a_door(server, max_body_bytes=48 << 20, body_s=0.05) as door,  # nothing in common: one at a time
+    ):
+        assert isinstance(await door.post(REQUEST), Reply)
+        second = asyncio.create_task(door.post(REQUEST))
+        while not door._room._waiting:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.08)
+        door.forget()
+        assert isinstance(await second, Reply)
+
+
 # --- redirects
 
 
