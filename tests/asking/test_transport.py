@@ -361,7 +361,7 @@ async def test_the_door_stays_good_after_a_reply_that_was_cut_off():
 
 @pytest.mark.parametrize("stream", [Stream.OFF, Stream.SSE])
 async def test_a_big_reply_keeps_its_place_until_it_is_forgotten(stream):
-    async with raw_server(reply(b"x" * 200_000), reply()) as server, a_door(server, stream=stream) as door:
+    async with raw_server(reply(b"x" * 2_000_000), reply()) as server, a_door(server, stream=stream) as door:
         free = door._room._free
         assert isinstance(await door.post(REQUEST), Reply)
         assert door._room._free < free
@@ -373,7 +373,7 @@ async def test_a_big_reply_keeps_its_place_until_it_is_forgotten(stream):
 
 
 async def test_a_big_reply_that_is_cut_off_leaves_its_place():
-    async with raw_server(reply(b"x" * 500_000)) as server, a_door(server, max_body_bytes=300_000) as door:
+    async with raw_server(reply(b"x" * 2_000_000)) as server, a_door(server, max_body_bytes=1_000_000) as door:
         free = door._room._free
         assert failure(await door.post(REQUEST)) == (NoReplyKind.TOO_LARGE, True, True)
         assert (door._room._free, door._places) == (free, {})
@@ -381,14 +381,15 @@ async def test_a_big_reply_that_is_cut_off_leaves_its_place():
 
 async def test_who_waits_for_room_is_not_late_by_the_deadline_of_the_body():
     async with (
-        raw_server(reply(b"x" * 200_000)) as server,
-        a_door(server, max_body_bytes=48 << 20, body_s=0.05) as door,  # nothing in common: one at a time
+        raw_server(reply(b"x" * 2_000_000)) as server,
+        a_door(server, max_body_bytes=48 << 20, total_s=100) as door,  # nothing in common: one at a time
     ):
         assert isinstance(await door.post(REQUEST), Reply)
         second = asyncio.create_task(door.post(REQUEST))
-        while not door._room._waiting:
-            await asyncio.sleep(0)
-        await asyncio.sleep(0.08)
+        while not (second.done() or door._room._waiting):  # noqa: ASYNC110  the state itself is waited for
+            await asyncio.sleep(0.001)
+        (flight,) = door._flights.values()
+        assert flight.due_s > asyncio.get_running_loop().time() + 50  # that of the whole exchange
         door.forget()
         assert isinstance(await second, Reply)
 
