@@ -30,6 +30,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "show": ("batcher.cli.look:show", "The last prompts and answers of a run."),
     "retry": ("batcher.cli.run:retry", "Ask again what did not end well."),
     "reparse": ("batcher.cli.reparse:reparse", "Read a run's kept replies again."),
+    "recover": ("batcher.cli.recover:recover", "Bring back a run whose state or files are lost or damaged."),
     "export": ("batcher.cli.export:export", "A run in somebody else's format."),
     "schema": ("batcher.cli.job:schema", "The JSON Schema of a job file, for editors."),
     "doctor": ("batcher.cli.doctor:doctor", "Say whether this machine is ready."),

@@ -19,6 +19,7 @@ from batcher.datasets.order import Exported, Format, Order
 from batcher.engine.inspection import Inspection
 from batcher.engine.outlook import Forecast
 from batcher.engine.progress import Snapshot, Summary
+from batcher.engine.recovered import Confirm, Recovered
 from batcher.engine.reparsed import Reparsed
 from batcher.job.key import Secret
 from batcher.job.load import Loaded
@@ -54,6 +55,10 @@ class Engine(Protocol):
 
     def retry(self, job: Job, *, key: Secret, out: Path, statuses: frozenset[Status], watch: Watch) -> Summary:
         """Ask the rows of a finished run again that ended with one of the statuses."""
+        ...
+
+    def recover(self, out: Path, *, confirm: Confirm, watch: Watch) -> Recovered:
+        """Mend what is lost or damaged of a run; nothing is sent."""
         ...
 
     def inspect(self, job: Job) -> Inspection:
@@ -114,6 +119,12 @@ class LocalEngine:
 
         options = Options(show=watch.show, log=watch.log, command=_typed(), failpoints=_failpoints())
         return retry_run(job, key=key, out=out, statuses=statuses, options=options)
+
+    def recover(self, out: Path, *, confirm: Confirm, watch: Watch) -> Recovered:
+        """See `Engine.recover`."""
+        from batcher.engine.recover import recover_run  # noqa: PLC0415
+
+        return recover_run(out, confirm=confirm, log=watch.log, failpoints=_failpoints(), stdin=piped_in())
 
     def inspect(self, job: Job) -> Inspection:
         """See `Engine.inspect`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import platform
 import secrets
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -123,9 +124,7 @@ def make_plan(  # noqa: PLR0913  what only the caller knows
 def check_still(plan: Plan, *, stdin: BinaryIO | None, spool: Path) -> None:
     """Raise `PlanChanged` for another input than the planned one, `InputError` for a name that leads nowhere."""
     if changed := check_named(plan.index, plan.job.input, stdin=stdin, spool=spool):
-        raise PlanChanged(
-            f"{plan.rundir.out}: the input has changed", differences=changed, hint=_elsewhere(plan.rundir)
-        )
+        raise PlanChanged(f"{plan.rundir.out}: the input has changed", differences=changed, hint=elsewhere(plan.rundir))
 
 
 def check_same(job: Job, rundir: RunDir, manifest: Mapping[str, Any], *, limit: int | None) -> None:
@@ -142,7 +141,7 @@ def check_same(job: Job, rundir: RunDir, manifest: Mapping[str, Any], *, limit: 
         changed = (*changed, f"limit: {_rows(manifest['limit'])} → {_rows(limit)}")
     if changed:
         raise PlanChanged(
-            f"{rundir.out}: this run was planned for another job", differences=changed, hint=_elsewhere(rundir)
+            f"{rundir.out}: this run was planned for another job", differences=changed, hint=elsewhere(rundir)
         )
 
 
@@ -159,16 +158,22 @@ def read_plan(job: Job, rundir: RunDir, manifest: Mapping[str, Any]) -> Plan:
     """
     if not rundir.index.exists() or not rundir.journal.exists():
         raise StorageError(
-            f"{rundir.state}: the run's state is gone; its finished parts in {rundir.data} are whole",
-            hint=_elsewhere(rundir),
+            f"{rundir.state}: the run's state is gone; its finished parts in {rundir.data} still count",
+            hint=recover_command(rundir),
         )
     index = load_index(rundir.index)
     if changed := check_unchanged(index):
-        raise PlanChanged(f"{rundir.out}: the input has changed", differences=changed, hint=_elsewhere(rundir))
-    return _plan(job, rundir, index, manifest, RateCard.read(rundir.prices))
+        raise PlanChanged(f"{rundir.out}: the input has changed", differences=changed, hint=elsewhere(rundir))
+    return plan_over(job, rundir, index, manifest, RateCard.read(rundir.prices))
 
 
-def _elsewhere(rundir: RunDir) -> str:
+def recover_command(rundir: RunDir) -> str:
+    """What to type when something of a run is lost or damaged."""
+    return f"batcher recover {shlex.quote(str(rundir.out))}"
+
+
+def elsewhere(rundir: RunDir) -> str:
+    """What to do when a run directory does not fit any more."""
     return f"to start afresh: name another folder with -o, or remove {rundir.out}"
 
 
@@ -189,7 +194,7 @@ def _new_plan(  # noqa: PLR0913
     if sources or shares_answers(job):
         plan = _sparing(plan, sources, counted)
     try:
-        _freeze(plan)
+        freeze(plan)
     except OSError as error:
         raise StorageError(
             f"{rundir.out}: the plan cannot be written: {error.strerror or error}; nothing was sent",
@@ -199,7 +204,8 @@ def _new_plan(  # noqa: PLR0913
     return plan
 
 
-def _freeze(plan: Plan) -> None:
+def freeze(plan: Plan) -> None:
+    """Write a plan into its run directory: from now on it is a run."""
     rundir = plan.rundir
     for stale in rundir.parts():  # the anchor of a plan that was never finished
         stale.unlink()
@@ -216,13 +222,15 @@ def _sparing(plan: Plan, sources: Sequence[Source], counted: Counted) -> Plan:
     """Find the tasks that need not be asked; where there are none and nobody asked for it, the plan stays as it is."""
     job, rundir, index = plan.job, plan.rundir, plan.index
     found = spares_of(job, index, plan.builder, rundir, sources, told=lambda rows: counted(rows, 0))
-    return plan if found is None else _plan(job, rundir, index, {**plan.manifest, "spares": found}, plan.terms.rates)
+    return (
+        plan if found is None else plan_over(job, rundir, index, {**plan.manifest, "spares": found}, plan.terms.rates)
+    )
 
 
 def check_new(job: Job, rundir: RunDir) -> None:
     """Raise, before a long input is read, `StorageError` for parts of no known run, `JobError` for a bad schema."""
     if any(not part.name.startswith("train-00000-") for part in rundir.parts()):
-        raise StorageError(f"{rundir.out}: holds parts but no run.json", hint=_elsewhere(rundir))
+        raise StorageError(f"{rundir.out}: holds parts but no run.json", hint=elsewhere(rundir))
     answer_schema(job)
 
 
@@ -251,10 +259,11 @@ def draft_plan(  # noqa: PLR0913
         media=media_names(job),
         on_progress=counted,
     )
-    return _plan(job, rundir, index, _manifest(job, index, now, limit), RateCard.bundled())
+    return plan_over(job, rundir, index, _manifest(job, index, now, limit, rows_a_block), RateCard.bundled())
 
 
-def _plan(job: Job, rundir: RunDir, index: Index, manifest: Mapping[str, Any], rates: RateCard) -> Plan:
+def plan_over(job: Job, rundir: RunDir, index: Index, manifest: Mapping[str, Any], rates: RateCard) -> Plan:
+    """Put a plan together from its parts; reads nothing."""
     terms = terms_of(job, manifest, rates)
     return Plan(
         job=job,
@@ -303,7 +312,7 @@ def _makes_pictures(job: Mapping[str, Any]) -> bool:
     return any(modality.upper() == "IMAGE" for modality in modalities)
 
 
-def _manifest(job: Job, index: Index, now: dt.datetime, limit: int | None) -> dict[str, Any]:
+def _manifest(job: Job, index: Index, now: dt.datetime, limit: int | None, block_rows: int) -> dict[str, Any]:
     mark = fingerprint(job)
     return {
         "schema_version": SCHEMA_VERSION,
@@ -334,6 +343,7 @@ def _manifest(job: Job, index: Index, now: dt.datetime, limit: int | None) -> di
         "samples": job.samples,
         "tasks": index.rows * job.samples,
         "blocks": len(index.blocks),
+        "block_rows": block_rows,  # as planned: by the same number the input is cut into the same blocks again
         "renamed": dict(index.renamed),
         "notes": list(index.notes),
     }

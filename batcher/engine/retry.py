@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -83,7 +84,10 @@ def _statuses(part: Path) -> list[tuple[int, Status]]:
     try:
         table = pq.read_table(part, columns=["task", "status"])
     except (OSError, pa.ArrowException) as error:
-        raise StorageError(f"{part}: not a whole part of a run: {error}") from error
+        raise StorageError(
+            f"{part}: not a whole part of a run: {error}",
+            hint=f"batcher recover {shlex.quote(str(part.parent.parent))}",
+        ) from error
     return list(_pairs(table))
 
 

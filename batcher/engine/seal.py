@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -104,7 +105,8 @@ class Sealer:
             tasks=block.tasks,
         )
         borrowed = None if self._lender is None else await self._lender.borrowed(block.no, block.asked)
-        published = await asyncio.to_thread(_published, self._part(block), stamp)
+        ledger = plan.rundir.ledger(block.no, block.generation)
+        published = await asyncio.to_thread(_published, self._part(block), ledger, stamp)
         if published is not None:
             if borrowed is not None:
                 await borrowed.tell_of(self._part(block))
@@ -221,7 +223,7 @@ class Sealer:
         return self._plan.rundir.part(block.no, self._plan.blocks)
 
 
-def _published(part: Path, stamp: Stamp) -> Totals | None:
+def _published(part: Path, ledger: Path, stamp: Stamp) -> Totals | None:
     """The totals of a part that a killed session had published, the last step of building one.
 
     It is not built again: after a retry, the rows it was made of are in it now and would count twice.
@@ -229,7 +231,16 @@ def _published(part: Path, stamp: Stamp) -> Totals | None:
     if not part.exists():
         return None
     footer = read_footer(part)
-    return footer.totals if footer.stamp == stamp else None
+    if footer.stamp != stamp:
+        return None
+    if ledger.exists():
+        return footer.totals
+    if stamp.generation == 1:
+        return None  # built again from the journal, the ledger with it
+    raise StorageError(
+        f"{ledger}: gone, though the part that was published after it is there",
+        hint=f"put it back; if it is lost: batcher recover {shlex.quote(str(ledger.parent.parent))}",
+    )
 
 
 def _steps(file: BlockFile, samples: int, most_tasks: int) -> Iterator[pa.RecordBatch]:

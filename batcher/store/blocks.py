@@ -86,6 +86,18 @@ def put_block(
     return work
 
 
+def put_blocks(rows: Iterable[BlockRow]) -> Callable[[sqlite3.Connection], None]:
+    """Write the states of many blocks in one commit."""
+
+    def work(connection: sqlite3.Connection) -> None:
+        connection.execute("begin immediate")
+        for row in rows:
+            put_block(row.no, row.state, row.generation, row.digest, row.totals)(connection)
+        connection.execute("commit")
+
+    return work
+
+
 def reopen_block(no: int, generation: int, digest: str, asked: Iterable[int]) -> Callable[[sqlite3.Connection], None]:
     """Open a sealed block again for some of its tasks, in one commit with the list of them."""
 

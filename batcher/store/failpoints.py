@@ -32,6 +32,9 @@ NAMES = (
     "reopened",
     "success-removed",
     "before-success",
+    "state-rebuilt",
+    "ledger-rebuilt",
+    "part-mended",
 )
 
 

@@ -8,6 +8,7 @@ otherwise).
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,14 @@ def read_footer(path: Path) -> Footer:
     return Footer(stamp=stamp, totals=totals, rows=meta.num_rows)
 
 
+def read_schema(path: Path) -> pa.Schema | None:
+    """A part's schema, None where there is no whole part."""
+    try:
+        return pq.read_schema(path)
+    except (OSError, pa.ArrowException):
+        return None
+
+
 def write_anchor(rundir: RunDir, schema: pa.Schema, blocks: int, run_id: str) -> None:
     """Publish part 0: the schema, no rows and no row group (`datasets` fails on an empty row group)."""
     final = rundir.part(0, blocks)
@@ -93,6 +102,43 @@ def write_anchor(rundir: RunDir, schema: pa.Schema, blocks: int, run_id: str) ->
     _close(writer, stamp, Totals())
     sync_file(built)
     publish_new(built, final)
+
+
+def put_whole(  # noqa: PLR0913, PLR0917  what a file is made of
+    rundir: RunDir,
+    final: Path,
+    schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+    stamp: Stamp,
+    totals: Callable[[], Totals],
+) -> None:
+    """Put a file in the place of one that is lost or damaged: whole or not at all, like any other.
+
+    Args:
+        rundir: on whose `.tmp` it is built.
+        final: its name; what has it now is replaced.
+        schema: of the batches.
+        batches: its rows.
+        stamp: what it says it holds.
+        totals: asked when the last batch was taken.
+
+    Raises:
+        StorageError: what was read back is not what was meant.
+        OSError: the disk refuses.
+    """
+    growing = _growing(rundir.tmp / final.name, schema)
+    for batch in batches:
+        growing.add(batch)
+        if growing.size >= ROW_GROUP_BYTES:
+            growing.flush()
+    growing.flush()
+    _close(growing.writer, stamp, totals())
+    sync_file(growing.path)
+    footer = read_footer(growing.path)
+    if footer.rows != growing.rows or footer.stamp != stamp:
+        raise StorageError(f"{growing.path}: read back {footer.rows} rows of {growing.rows}")
+    growing.path.replace(final)
+    sync_folder(final.parent)
 
 
 @dataclass(slots=True)

@@ -119,6 +119,11 @@ class RunDir:
         return self.state / "status.json"
 
     @property
+    def damaged(self) -> Path:
+        """What `recover` found damaged and put aside."""
+        return self.state / "damaged"
+
+    @property
     def lock(self) -> Path:
         """Held by the process that owns the run."""
         return self.state / "lock"

@@ -9,6 +9,8 @@ from batcher.cli.engine import Watch
 from batcher.datasets.order import Exported, Order
 from batcher.engine.outlook import Forecast
 from batcher.engine.progress import Snapshot, Summary
+from batcher.engine.recovered import AskedAgain, Confirm, Recovered
+from batcher.errors import UserError
 from batcher.job.key import Secret
 from batcher.job.load import Loaded
 from batcher.job.spec import Job
@@ -26,6 +28,8 @@ class FakeEngine:
     seen: Any = None
     rows: Sequence[Mapping[str, Any]] = ()
     exported: Exported | None = None
+    lost: Sequence[AskedAgain] = ()
+    recovered: Recovered | None = None
     called: dict[str, Any] = field(default_factory=dict)
 
     def run(self, job: Job, *, key: Secret, out: Path, limit: int | None, watch: Watch) -> Summary:
@@ -41,6 +45,14 @@ class FakeEngine:
     def retry(self, job: Job, *, key: Secret, out: Path, statuses: frozenset[Status], watch: Watch) -> Summary:
         self.called = {"job": job, "key": key, "out": out, "statuses": statuses}
         return self._go(watch)
+
+    def recover(self, out: Path, *, confirm: Confirm, watch: Watch) -> Recovered:
+        self.called = {"out": out, "confirmed": [confirm(again) for again in self.lost]}
+        if not all(self.called["confirmed"]):
+            raise UserError("not confirmed", hint="add --yes")
+        watch.log("reading 1 of 1 blocks")
+        assert self.recovered is not None
+        return self.recovered
 
     def job(self, out: Path) -> Job:
         assert self.known_job is not None
