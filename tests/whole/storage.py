@@ -84,7 +84,7 @@ class Storage:
         drafted = draft_plan(
             self.job, self.rundir, files, limit=None, rows_a_block=ROWS_A_BLOCK, now=NOW, counted=lambda _a, _b: None
         )
-        freeze(drafted, UNARMED)
+        freeze(drafted)
         self.plan: Plan = drafted
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:

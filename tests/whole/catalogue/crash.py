@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,7 +29,8 @@ CONCURRENCY = 32
 BAD_EVERY = 997
 DUPLICATE_EVERY = 10
 _RETRY_POINTS = ("success-removed", "reopened", "before-success")
-POINTS = tuple(name for name in NAMES if name not in _RETRY_POINTS)
+_RECOVER_POINTS = ("state-rebuilt", "ledger-rebuilt", "part-mended")
+POINTS = tuple(name for name in NAMES if name not in _RETRY_POINTS + _RECOVER_POINTS)
 
 
 def write_rows(path: Path, count: int) -> None:
@@ -54,11 +56,15 @@ class Kills:
 
     Attributes:
         seed: of the moments and points; printed when something is wrong.
+        emulator: whom it asks.
+        requests_between: at most, between a start and the kill.
     """
 
     rows: int
     wanted: int
     seed: int
+    emulator: Emulator
+    requests_between: int = 200
     done: Counter[str] = field(default_factory=Counter)
 
     def command(self, tmp: Path, url: str) -> list[str]:
@@ -85,20 +91,53 @@ class Kills:
             if self._finishes(retry if point in _RETRY_POINTS else self.command(tmp, url), point, chance) and not point:
                 return
 
-    def _finishes(self, command: list[str], point: str, chance: random.Random) -> bool:
+    def recover_loop(self, tmp: Path, url: str, readers: Readers) -> int:
+        """Lose the state, a part and a ledger file; recover, killed once at each of its points; run what is left.
+
+        Gives the rows of the part that was lost: they are asked again.
+        """
+        chance = random.Random(self.seed)
+        with readers.paused():
+            shutil.rmtree(tmp / "out" / ".state")
+            part = sorted((tmp / "out" / "data").iterdir())[-2]
+            lost = pq.read_metadata(part).num_rows
+            part.unlink()
+        (tmp / "out" / "attempts" / "attempts-00001-g1.parquet").unlink()
+        recover = [sys.executable, "-m", "batcher", "recover", str(tmp / "out"), "--yes", "--json"]
+        for point in (*_RECOVER_POINTS, "success-removed", "reopened"):
+            assert not self._finishes(recover, point, chance, times=1), point
+        assert self._finishes(recover, "", chance)
+        for point in ("admitted", "part-published", ""):
+            self._finishes(self.command(tmp, url), point, chance)
+        return lost
+
+    def _finishes(self, command: list[str], point: str, chance: random.Random, *, times: int = 0) -> bool:
+        """Whether the command came to its end: not killed at its point, nor at a moment before that.
+
+        A moment is a number of requests, not of seconds: on a busy machine every process would die before it began.
+        """
         env = os.environ | {"GEMINI_API_KEY": "test", "GOOGLE_API_KEY": ""}
         if point and point != "moment":
-            env["BATCHER_FAILPOINT"] = f"{point}:{chance.choice((1, 1, 2, 5))}"
+            env["BATCHER_FAILPOINT"] = f"{point}:{times or chance.choice((1, 1, 2, 5))}"
+        most = chance.randint(1, self.requests_between) if point and not times else None
+        stopped_at = None if most is None else self.emulator.totals().requests + most
         process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=chance.uniform(1.0, 3.5) if point else 100)
-        process.kill()
+        at_moment = self._killed_at(process, stopped_at)
         _, stderr = process.communicate()
         if process.returncode == -signal.SIGKILL:
-            self.done[point] += 1
+            self.done["moment" if at_moment else point] += 1
             return False
         assert process.returncode in (0, 1), f"seed {self.seed}, {point}: {process.returncode}\n{stderr.decode()}"
         return True
+
+    def _killed_at(self, process: subprocess.Popen[bytes], requests: int | None) -> bool:
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=0.005)
+                return False
+            if requests is not None and self.emulator.totals().requests >= requests:
+                process.kill()
+                return True
 
 
 class Readers:
@@ -110,6 +149,7 @@ class Readers:
         self.reads = 0
         self._duckdb = duckdb.connect()  # one a thread
         self.errors: list[str] = []
+        self._turn = threading.Lock()
         self._thread = threading.Thread(target=self._read_on)
 
     def __enter__(self) -> Self:
@@ -123,7 +163,12 @@ class Readers:
     def _read_on(self) -> None:
         while not self._over.wait(0.1):
             if any(self._data.glob("train-00000-*")):
-                self._read()
+                with self._turn:
+                    self._read()
+
+    def paused(self) -> threading.Lock:
+        """Nothing is read within: what a person removes by hand may be missed by who has just listed it."""
+        return self._turn
 
     def _read(self) -> None:
         try:

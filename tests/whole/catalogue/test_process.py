@@ -175,36 +175,44 @@ def test_d31_a_run_killed_between_two_row_groups_goes_on(emulator, tmp_path):
 _FAULTS = Faults(shares=tuple(Share.parse(text) for text in ("503=2%", "400=0.3%", "429@0.05=1%", "blocked=0.5%")))
 
 
-def _killed(tmp_path, kills, latency):
-    write_rows(tmp_path / "rows.jsonl", kills.rows)
-    settings = Settings(seed=kills.seed, latency=latency, faults=_FAULTS)
+def _killed(tmp_path, latency, *, rows, wanted, seed, recovers):
+    write_rows(tmp_path / "rows.jsonl", rows)
+    settings = Settings(seed=seed, latency=latency, faults=_FAULTS)
     with Emulator(settings).in_thread() as emulator, Readers(tmp_path / "out" / "data") as readers:
+        kills = Kills(rows=rows, wanted=wanted, seed=seed, emulator=emulator)
         kills.loop(tmp_path, emulator.url)
         figures = check_promises(tmp_path / "out", kills, emulator)
+        killed = kills.done.total()
         kills.retry_loop(tmp_path, emulator.url)
-        check_promises(tmp_path / "out", kills, emulator)
+        retried = check_promises(tmp_path / "out", kills, emulator)
+        if recovers:
+            retries = kills.done.total()
+            lost = kills.recover_loop(tmp_path, emulator.url, readers)
+            again = check_promises(tmp_path / "out", kills, emulator)["repaid"] - retried["repaid"]
+            assert again <= lost + (kills.done.total() - retries) * CONCURRENCY, (kills, lost, again)
     assert not readers.errors
     assert (tmp_path / "out" / "_SUCCESS").exists()
-    assert figures["repaid"] <= kills.done.total() * CONCURRENCY, (kills, figures)
-    return figures, readers
+    assert figures["repaid"] <= killed * CONCURRENCY, (kills, figures)
+    return kills, figures, readers
 
 
-@pytest.mark.timeout(110)
+@pytest.mark.timeout(300)
 def test_d31_a_few_kills_lose_nothing(tmp_path):
     """The same run killed again and again, at points and at any moment, while others read it."""
-    _killed(tmp_path, Kills(rows=1_500, wanted=6, seed=1), Latency.between(0.002, 0.01))
+    _killed(tmp_path, Latency.between(0.002, 0.01), rows=1_500, wanted=6, seed=1, recovers=False)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3_000)
 def test_d31_two_hundred_kills_lose_nothing(tmp_path):
-    """Two hundred kills: 0 missing, 0 twice, at most the concurrency paid again for each, 0 reads that failed."""
+    """Two hundred kills, of retry and recover, too: 0 missing, 0 twice, at most the concurrency paid again for each."""
     done, seed = 0, 20
     while done < 200:
         folder = tmp_path / str(seed)
         folder.mkdir()
-        kills = Kills(rows=20_000, wanted=200 - done, seed=seed)
-        figures, readers = _killed(folder, kills, Latency.between(0.005, 0.03))
+        kills, figures, readers = _killed(
+            folder, Latency.between(0.005, 0.03), rows=20_000, wanted=200 - done, seed=seed, recovers=True
+        )
         done += kills.done.total()
         seed += 1
         print(dict(kills.done), figures, readers.reads, "reads")
