@@ -14,6 +14,7 @@ from tests.bench import floor
 from tests.bench.children import Endpoint, Weighed, forget, seen, serving
 from tests.bench.fast_server import ANSWER_CHARS, STREAM_CHUNKS, Behaviour, Server
 from tests.bench.planning import WAYS, measure
+from tests.bench.resume import measured
 from tests.bench.throughput import Bench, summary_of
 
 
@@ -155,3 +156,10 @@ def test_the_cost_of_planning_is_taken_of_every_row_of_every_kind(way, tmp_path)
     assert (found["way"], found["rows"]) == (way, 300)
     assert found["progress_calls"] > 0
     assert found["together_us"] > 0
+
+
+def test_a_run_of_which_most_is_sealed_goes_on_after_its_last_part():
+    """The input's sealed rows are a hole: a resume that read them would find another file."""
+    (figures,) = measured(rows=400, blocks=40, times=1)
+    assert (figures["rows"], figures["blocks"]) == (400, 40)
+    assert figures["peak_mb"] > 10
