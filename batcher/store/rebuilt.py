@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from batcher.money.cost import Priced, TierSource
+from batcher.money.cost import Priced, TierSource, fusd
 from batcher.money.usage import Buckets
 from batcher.records import Answer, Attempt, Billed, Kind, Status, Usage
 from batcher.store.bills import NO_USAGE, Earlier, Read, Terms, priced_attempt
@@ -114,7 +114,9 @@ def _sums(row: Mapping[str, Any], numbers: Sequence[int], past: Past, last: Read
             attempt = _attempt(row, number, Kind.LOST, Billed.YES)
             usage = Usage(prompt_token_count=tokens_in, candidates_token_count=tokens_out)
             cost = _rest(row["cost_usd"], used.cost_usd, last)
-            priced = Priced(cost, None, row["service_tier"] or "standard", TierSource.ASKED, None)
+            priced = Priced(
+                None if cost is None else fusd(cost), None, row["service_tier"] or "standard", TierSource.ASKED, None
+            )
             reads.append(Read(attempt, Answer(), usage, Buckets(), priced))
         else:
             billed = Billed.MAYBE if doubtful > 0 else Billed.NO

@@ -94,7 +94,7 @@ def planned(folder: Path, job: Job, rows: int, blocks: int) -> Plan:
     )
     manifest = {**small.manifest, "rows": rows, "tasks": rows, "blocks": blocks}
     plan = plan_over(job, rundir, index, manifest, RateCard.bundled())
-    freeze(plan, _NOTHING)
+    freeze(plan)
     return plan
 
 
