@@ -23,7 +23,7 @@ def versions_served(parts: Iterable[Path]) -> tuple[str, ...]:
     found: set[str] = set()
     for part in parts:
         try:
-            with pq.ParquetFile(part) as file:
+            with pq.ParquetFile(part, page_checksum_verification=True) as file:
                 for group in range(file.num_row_groups):
                     found.update(_of_group(file, group))
         except (OSError, pa.ArrowException) as error:

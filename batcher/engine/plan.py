@@ -7,7 +7,7 @@ import platform
 import secrets
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -194,7 +194,7 @@ def _new_plan(  # noqa: PLR0913
     if sources or shares_answers(job):
         plan = _sparing(plan, sources, counted)
     try:
-        freeze(plan)
+        plan = freeze(plan)
     except OSError as error:
         raise StorageError(
             f"{rundir.out}: the plan cannot be written: {error.strerror or error}; nothing was sent",
@@ -204,8 +204,12 @@ def _new_plan(  # noqa: PLR0913
     return plan
 
 
-def freeze(plan: Plan) -> None:
-    """Write a plan into its run directory: from now on it is a run."""
+def freeze(plan: Plan) -> Plan:
+    """Write a plan into its run directory: from now on it is a run.
+
+    Returns:
+        The plan, which now says of the price list what that has become on the disk.
+    """
     rundir = plan.rundir
     for stale in rundir.parts():  # the anchor of a plan that was never finished
         stale.unlink()
@@ -213,9 +217,11 @@ def freeze(plan: Plan) -> None:
     plan.terms.rates.write(rundir.prices)
     rundir.write_card(card(plan.manifest, plan.schema, None, licence=plan.job.output.license))
     write_anchor(rundir, plan.schema, plan.blocks, plan.terms.run_id)
+    manifest = {**plan.manifest, "prices_sha256": sha256_of(rundir.prices)}
     rundir.journal.touch(mode=0o600)  # before the manifest: where that is and the journal is not, the state is gone
     sync_folder(rundir.state)
-    rundir.write_manifest(plan.manifest)
+    rundir.write_manifest(manifest)
+    return replace(plan, manifest=manifest)
 
 
 def _sparing(plan: Plan, sources: Sequence[Source], counted: Counted) -> Plan:

@@ -21,6 +21,7 @@ from batcher.records import Status
 from batcher.store.blocks import BlockRow, State, read_asked, read_blocks, reopen_block
 from batcher.store.failpoints import FailPoints
 from batcher.store.journal import Journal
+from batcher.store.signed import check_footer
 
 _HOPELESS = ("bad_input", "bad_template", "too_large")
 """Kinds of rows that were never sent: the same input and the same template make them again."""
@@ -74,7 +75,10 @@ def has_worth_asking(plan: Plan) -> bool:
     """Whether any failed row of a finished run could end otherwise when it is asked again."""
     worth = (pc.field("status") == str(Status.FAILED)) & ~pc.field("error_kind").isin(list(_HOPELESS))
     try:
-        parts = ds.dataset([str(part) for part in plan.rundir.parts()], schema=plan.schema, format="parquet")
+        checked = ds.ParquetFileFormat(
+            default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+        )
+        parts = ds.dataset([str(part) for part in plan.rundir.parts()], schema=plan.schema, format=checked)
         return bool(parts.scanner(columns=["task"], filter=worth).head(1).num_rows)
     except (OSError, pa.ArrowException) as error:
         raise StorageError(f"{plan.rundir.data}: not the parts of a run: {error}") from error
@@ -82,7 +86,8 @@ def has_worth_asking(plan: Plan) -> bool:
 
 def _statuses(part: Path) -> list[tuple[int, Status]]:
     try:
-        table = pq.read_table(part, columns=["task", "status"])
+        check_footer(part)
+        table = pq.read_table(part, columns=["task", "status"], page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
         raise StorageError(
             f"{part}: not a whole part of a run: {error}",

@@ -27,6 +27,7 @@ from batcher.store.failpoints import FailPoints
 from batcher.store.journal import Journal
 from batcher.store.kept import KeptRows, woven
 from batcher.store.parts import PartBuilder, Stamp, read_footer
+from batcher.store.signed import check_parquet
 
 PICTURES_A_STEP = 8  # answers of some MB each
 STEP_BYTES = 16 << 20  # of the user's columns, which a row brings once and a task has once: pictures times samples
@@ -114,6 +115,8 @@ class Sealer:
         file = await asyncio.to_thread(BlockFile, plan.rundir.block_file(block.no), digest=block.digest)
         try:
             builder = PartBuilder(plan.rundir, stamp, plan.schema, blocks=plan.blocks, failpoints=self._failpoints)
+            if block.asked is not None:  # or what has rotted in the old part would be written into the new one
+                await asyncio.to_thread(check_parquet, self._part(block))
             return await self._finished(builder, block, file, borrowed)
         except OSError as error:
             raise StorageError(

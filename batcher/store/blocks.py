@@ -16,7 +16,7 @@ from batcher.gemini.origin import IS_DOWN
 from batcher.money.totals import Totals
 from batcher.records import Attempt, Billed, Kind, NoReplyKind, Outcome, Status
 from batcher.store.failpoints import FailPoints
-from batcher.store.frames import pack_attempt, unpack_attempt, unpack_outcome
+from batcher.store.frames import checked, pack_attempt, unchecked, unpack_attempt, unpack_outcome
 
 CLEAR_TASKS = 1024  # deleted a commit, so that answers never wait long behind a seal
 
@@ -66,8 +66,10 @@ def read_blocks(connection: sqlite3.Connection) -> dict[int, BlockRow]:
 
 
 def _block_row(no: int, state: str, generation: int, digest: str, totals: bytes | None) -> BlockRow:
-    read = Totals.from_json(orjson.loads(totals)) if totals else None
-    return BlockRow(no=no, state=State(state), generation=generation, digest=digest, totals=read)
+    what = f"block {no}"
+    known = unchecked(digest.encode(), f"{no} {state} {generation}", what).decode()
+    read = Totals.from_json(orjson.loads(unchecked(totals, str(no), what))) if totals else None
+    return BlockRow(no=no, state=State(state), generation=generation, digest=known, totals=read)
 
 
 def put_block(
@@ -76,11 +78,12 @@ def put_block(
     """Write a block's state; its totals stay when none are given."""
 
     def work(connection: sqlite3.Connection) -> None:
-        packed = orjson.dumps(totals.as_json()) if totals is not None else None
+        packed = checked(orjson.dumps(totals.as_json()), str(no)) if totals is not None else None
+        marked = checked(digest.encode(), f"{no} {state} {generation}").decode()
         connection.execute(
             "insert into block values (?, ?, ?, ?, ?) on conflict(no) do update set state=excluded.state,"
             " generation=excluded.generation, digest=excluded.digest, totals=coalesce(excluded.totals, totals)",
-            (no, state, generation, digest, packed),
+            (no, state, generation, marked, packed),
         )
 
     return work
@@ -104,7 +107,8 @@ def reopen_block(no: int, generation: int, digest: str, asked: Iterable[int]) ->
     def work(connection: sqlite3.Connection) -> None:
         connection.execute("begin immediate")
         put_block(no, State.OPEN, generation, digest)(connection)
-        connection.execute("insert or replace into meta values (?, ?)", (_asked_key(no), orjson.dumps(sorted(asked))))
+        key, tasks = _asked_key(no), orjson.dumps(sorted(asked))
+        connection.execute("insert or replace into meta values (?, ?)", (key, checked(tasks, key)))
         connection.execute("commit")
 
     return work
@@ -114,8 +118,9 @@ def read_asked(no: int) -> Callable[[sqlite3.Connection], frozenset[int] | None]
     """The tasks that a reopened block asks; None for a block that asks all of them."""
 
     def work(connection: sqlite3.Connection) -> frozenset[int] | None:
-        row = connection.execute("select value from meta where key = ?", (_asked_key(no),)).fetchone()
-        return frozenset(orjson.loads(row[0])) if row else None
+        key = _asked_key(no)
+        row = connection.execute("select value from meta where key = ?", (key,)).fetchone()
+        return frozenset(orjson.loads(unchecked(row[0], key, f"list of block {no}"))) if row else None
 
     return work
 

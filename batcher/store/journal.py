@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from batcher.errors import StorageError
 from batcher.store.failpoints import FailPoints
 from batcher.store.reserve import Reserve
+from batcher.store.rest import DAMAGED, lay_down, wake
 
 T = TypeVar("T")
 W = TypeVar("W")
@@ -65,6 +66,7 @@ def connect(path: Path) -> sqlite3.Connection:
     Raises:
         StorageError: the file is damaged or the disk refuses it.
     """
+    is_known = wake(path) or not path.exists()
     try:
         # No timeout: whoever holds the file holds it for as long as the run lasts.
         connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
@@ -77,9 +79,13 @@ def connect(path: Path) -> sqlite3.Connection:
         # Rows are deleted once their block is sealed and their pages used again: a longer WAL copies fewer of them into
         # the file, which is 1.3 µs of CPU a row (SQLite's own 1,000 pages against these 32 MiB).
         connection.execute("pragma wal_autocheckpoint=4096")
+        found = "ok" if is_known else connection.execute("pragma integrity_check(1)").fetchone()[0]
+        if found != "ok":
+            connection.close()
+            raise StorageError(f"{path}: damaged: {found}", hint=DAMAGED)
         connection.executescript(_SCHEMA)
     except sqlite3.Error as error:
-        raise StorageError(f"{path}: the journal does not open: {error}") from error
+        raise StorageError(f"{path}: the journal does not open: {error}", hint=DAMAGED) from error
     return connection
 
 
@@ -183,6 +189,8 @@ class Journal:
         self._connection.close()
         if self._reserve is not None:
             self._reserve.give_back()
+        if not self._broken:
+            await asyncio.to_thread(lay_down, self._path)
 
     def _new_batch(self) -> _Batch:
         return _Batch(self._loop.create_future())

@@ -90,12 +90,12 @@ def _earlier(rows: pa.Table) -> dict[int, Earlier]:
 
 def earlier_of(part: Path, asked: frozenset[int]) -> dict[int, Earlier]:
     """What the tasks asked again had used before, by task."""
-    table = pq.read_table(part, columns=[*_USED, "started_at"])
+    table = pq.read_table(part, columns=[*_USED, "started_at"], page_checksum_verification=True)
     return _earlier(table.filter(pc.is_in(table.column("task"), value_set=pa.array(sorted(asked), pa.int64()))))
 
 
 def used_before(part: Path, asked: frozenset[int]) -> dict[int, int]:
     """Attempts that the tasks asked again had already, so that the next gets the next number."""
-    table = pq.read_table(part, columns=["task", "attempts"])
+    table = pq.read_table(part, columns=["task", "attempts"], page_checksum_verification=True)
     pairs = zip(table.column("task").to_pylist(), table.column("attempts").to_pylist(), strict=True)
     return {task: attempts for task, attempts in pairs if task in asked}

@@ -23,6 +23,7 @@ from batcher.store import schemas
 from batcher.store.disk import publish_new, remove, sync_file, sync_folder
 from batcher.store.failpoints import FailPoints
 from batcher.store.rundir import RunDir
+from batcher.store.signed import UNSIGNED, check_footer, sign_parquet
 
 ROW_GROUP_BYTES = 12 << 20  # of Arrow memory: bounds what a seal holds; the design's ceiling is 64 MiB
 _EXACT_FROM_BYTES = 1 << 20
@@ -74,6 +75,7 @@ def read_footer(path: Path) -> Footer:
         StorageError: it is not a whole file of ours.
     """
     try:
+        check_footer(path)
         meta = pq.read_metadata(path)
         found = orjson.loads((meta.metadata or {})[_KEY])
         stamp = Stamp(**found["stamp"])
@@ -100,6 +102,7 @@ def write_anchor(rundir: RunDir, schema: pa.Schema, blocks: int, run_id: str) ->
     stamp = Stamp(run_id=run_id, block=0, generation=1, digest="", first_task=0, tasks=0)
     writer = _writer(built, schema)
     _close(writer, stamp, Totals())
+    sign_parquet(built)
     sync_file(built)
     publish_new(built, final)
 
@@ -214,6 +217,7 @@ class PartBuilder:
         for growing in (self._ledger, self._part):
             growing.flush()
             _close(growing.writer, self._stamp, totals)
+            sign_parquet(growing.path)
             sync_file(growing.path)
             self._check(growing)
         self._failpoints.hit("part-built")
@@ -262,6 +266,6 @@ def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
 
 
 def _close(writer: pq.ParquetWriter, stamp: Stamp, totals: Totals) -> None:
-    content = orjson.dumps({"stamp": stamp.as_json(), "totals": totals.as_json()})
+    content = orjson.dumps({"stamp": stamp.as_json(), "totals": totals.as_json(), "blake2b": UNSIGNED})
     writer.add_key_value_metadata({_KEY: content})
     writer.close()

@@ -18,6 +18,7 @@ import orjson
 
 from batcher.errors import RunLocked, StorageError
 from batcher.store.disk import remove, sync_folder, write_whole
+from batcher.store.signed import is_signed_json, sign_json
 
 FORMAT_VERSION = 1
 PREVIEW = ".preview"
@@ -198,7 +199,8 @@ class RunDir:
             StorageError: it is damaged or of a later format.
         """
         try:
-            found = orjson.loads(self.manifest.read_bytes())
+            content = self.manifest.read_bytes()
+            found = orjson.loads(content)
         except FileNotFoundError:
             return None
         except (OSError, orjson.JSONDecodeError) as error:
@@ -208,12 +210,19 @@ class RunDir:
                 f"{self.manifest}: not a manifest of format {FORMAT_VERSION}",
                 hint="use the batcher version that made it, or another -o",
             )
+        if is_signed_json(content) is False:
+            raise StorageError(
+                f"{self.manifest}: damaged: its bytes are not those that were written",
+                hint=f"batcher audit {self.out}",
+            )
+        found.pop("blake2b", None)  # of this file, and none of what it says
         return found
 
     def write_manifest(self, content: Mapping[str, Any]) -> None:
         """Replace run.json."""
         options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-        write_whole(self.manifest, orjson.dumps({"format_version": FORMAT_VERSION, **content}, option=options))
+        document = {"format_version": FORMAT_VERSION, **content, "blake2b": "0" * 32}
+        write_whole(self.manifest, sign_json(orjson.dumps(document, option=options)))
 
     def write_card(self, text: str) -> None:
         """Replace README.md. It is for whoever finds the folder; nothing of ours reads it."""

@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 
 from batcher.errors import StorageError
 from batcher.records import Attempt, Billed, Kind, Outcome, Status
-from batcher.store.frames import pack_attempt, pack_outcome, unpack_attempt, unpack_outcome
+from batcher.store.frames import checked, pack_attempt, pack_outcome, unchecked, unpack_attempt, unpack_outcome
 from tests.builders import an_attempt, an_outcome
 from tests.store.strategies import attempts, outcomes
 
 FRAMES = [
-    (pack_attempt(an_attempt(body=b'{"candidates": []}')), unpack_attempt, (3, 2)),
-    (pack_attempt(an_attempt(body=b"", http_status=None)), unpack_attempt, (3, 2)),
-    (pack_outcome(an_outcome(error_message="größer")), unpack_outcome, (3,)),
+    (pack_attempt(an_attempt(task=3, n=2, body=b'{"candidates": []}')), unpack_attempt, (3, 2)),
+    (pack_attempt(an_attempt(task=3, n=2, body=b"", http_status=None)), unpack_attempt, (3, 2)),
+    (pack_outcome(an_outcome(task=3, error_message="größer")), unpack_outcome, (3,)),
 ]
 
 
@@ -43,6 +43,31 @@ def test_every_flipped_bit_is_damage(frame, unpack, key):
         damaged[bit // 8] ^= 1 << bit % 8
         with pytest.raises(StorageError):
             unpack(*key, bytes(damaged))
+
+
+@pytest.mark.parametrize(("frame", "unpack", "key"), FRAMES)
+def test_a_record_answers_for_no_other_key(frame, unpack, key):
+    """A bit of a key that flips in the database must not make it the answer of another task."""
+    assert unpack(*key, frame)
+    for at in range(len(key)):
+        for bit in range(31):
+            other = [*key[:at], key[at] ^ 1 << bit, *key[at + 1 :]]
+            with pytest.raises(StorageError):
+                unpack(*other, frame)
+
+
+@given(content=st.binary(), key=st.text(), bit=st.integers(0))
+def test_a_small_value_knows_its_key_and_its_bits(content: bytes, key: str, bit: int) -> None:
+    kept = checked(content, key)
+    damaged = bytearray(kept)
+    damaged[bit // 8 % len(kept)] ^= 1 << bit % 8
+
+    assert unchecked(kept, key, "list") == content
+    with pytest.raises(StorageError, match=r"^journal: the list is damaged$"):
+        unchecked(kept, f"{key}!", "list")
+    if damaged.rfind(b" ") == len(content):  # else it looks like one of an older version
+        with pytest.raises(StorageError):
+            unchecked(bytes(damaged), key, "list")
 
 
 @pytest.mark.parametrize(("frame", "unpack", "key"), FRAMES)

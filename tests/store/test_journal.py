@@ -116,7 +116,8 @@ async def test_it_opens_again_with_what_it_had(path):
 async def test_the_last_word_on_a_task_stands(path):
     journal = open_journal(path)
     await journal.finish(1, OUTCOME, 1, ATTEMPT)
-    await journal.finish(1, pack_outcome(an_outcome(attempts=9)), 1, pack_attempt(an_attempt(reason="later")))
+    later = pack_outcome(an_outcome(task=1, attempts=9)), 1, pack_attempt(an_attempt(task=1, reason="later"))
+    await journal.finish(1, *later)
     outcomes, attempts = await journal.call(read_answers(0, 9))
     await journal.close()
 
@@ -426,7 +427,8 @@ async def main():
     journal = Journal(Path(sys.argv[1]), failpoints=FailPoints.parse(sys.argv[2]))
     for task in range(100_000):
         await journal.admit([(task, 1, 1, 1, 1)])
-        await journal.finish(task, pack_outcome(an_outcome()), 1, pack_attempt(an_attempt(body=b"%d" % task)))
+        attempt = pack_attempt(an_attempt(task=task, body=b"%d" % task))
+        await journal.finish(task, pack_outcome(an_outcome(task=task)), 1, attempt)
         print(task, flush=True)
 
 asyncio.run(main())
