@@ -31,6 +31,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "retry": ("batcher.cli.run:retry", "Ask again what did not end well."),
     "reparse": ("batcher.cli.reparse:reparse", "Read a run's kept replies again."),
     "recover": ("batcher.cli.recover:recover", "Bring back a run whose state or files are lost or damaged."),
+    "audit": ("batcher.cli.audit:audit", "Prove that a run directory is as it says."),
     "export": ("batcher.cli.export:export", "A run in somebody else's format."),
     "schema": ("batcher.cli.job:schema", "The JSON Schema of a job file, for editors."),
     "doctor": ("batcher.cli.doctor:doctor", "Say whether this machine is ready."),

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Protocol, cast
 
 import click
 
+from batcher.audit.findings import Audited
 from batcher.cli.say import TYPED
 from batcher.datasets.order import Exported, Format, Order
 from batcher.engine.inspection import Inspection
@@ -75,6 +76,10 @@ class Engine(Protocol):
 
     def last(self, out: Path, n: int, *, failed: bool) -> Sequence[Mapping[str, Any]]:
         """Read the last rows of a run, newest last; with `failed`, of those that did not end well."""
+        ...
+
+    def audit(self, out: Path, *, progress: Callable[[int, int], None]) -> Audited:
+        """Prove what a run directory says."""
         ...
 
     def export(self, out: Path, order: Order, *, stdout: BinaryIO, progress: Callable[[int, int], None]) -> Exported:
@@ -150,6 +155,12 @@ class LocalEngine:
         from batcher.engine.status import read_last  # noqa: PLC0415
 
         return read_last(out, n, failed=failed)
+
+    def audit(self, out: Path, *, progress: Callable[[int, int], None]) -> Audited:
+        """See `Engine.audit`."""
+        from batcher.audit.run import audit  # noqa: PLC0415
+
+        return audit(out, progress)
 
     def export(self, out: Path, order: Order, *, stdout: BinaryIO, progress: Callable[[int, int], None]) -> Exported:
         """See `Engine.export`."""

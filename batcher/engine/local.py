@@ -18,6 +18,7 @@ import uvloop
 
 from batcher.asking.ask import Asker, World
 from batcher.asking.transport import Door, Target, Transport
+from batcher.audit.wal import wal_fault
 from batcher.engine.brake import Brake
 from batcher.engine.changed import with_ways_on
 from batcher.engine.closing import close_run, open_totals
@@ -185,6 +186,7 @@ def on_loop(main: Coroutine[Any, Any, T]) -> T:
 
 
 async def _run(plan: Plan, key: Secret, options: Options, *, again: frozenset[Status] | None) -> Summary:
+    await asyncio.to_thread(_check_log, plan.rundir)
     limits = plan.job.limits
     reserve = Reserve(plan.rundir.reserve, reserve_bytes(limits.concurrency, pictures=plan.terms.images))
     journal = Journal(plan.rundir.journal, failpoints=options.failpoints, reserve=reserve)
@@ -192,6 +194,14 @@ async def _run(plan: Plan, key: Secret, options: Options, *, again: frozenset[St
         return await _ask_all(plan, key, options, journal, again)
     finally:
         await journal.close()
+
+
+def _check_log(rundir: RunDir) -> None:
+    """Refuse a damaged log: SQLite would drop what is behind the damage without a word, and with it paid answers."""
+    log = rundir.journal.with_name(f"{rundir.journal.name}-wal")
+    fault = wal_fault(log)
+    if fault is not None and fault.is_certain:
+        raise StorageError(f"{log}: damaged: {fault.found}", hint=f"batcher audit {rundir.out}")
 
 
 async def _ask_all(

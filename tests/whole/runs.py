@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from batcher.audit.findings import Audited
+from batcher.audit.run import audit
 from batcher.emulator.faults import Fault, FaultKind, Faults, Rule
 from batcher.emulator.journal import Totals
 from batcher.emulator.server import Emulator
@@ -101,6 +103,13 @@ def retry(out: Path, *statuses: Status, watched: Watched | None = None) -> Summa
         statuses=frozenset(statuses or (Status.FAILED,)),
         options=(watched or Watched()).options(),
     )
+
+
+def proved(out: Path) -> Audited:
+    """What the audit says of a run directory in which nothing is wrong."""
+    audited = audit(out)
+    assert not audited.counts, audited.findings
+    return audited
 
 
 def data(out: Path) -> pa.Table:

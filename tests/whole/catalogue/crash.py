@@ -22,6 +22,7 @@ import duckdb
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from batcher.audit.run import audit
 from batcher.emulator.server import Emulator
 from batcher.store.failpoints import NAMES
 
@@ -205,6 +206,9 @@ def check_promises(out: Path, kills: Kills, emulator: Emulator) -> dict[str, int
         assert row["number"] == number
         if row["status"] == "ok":
             assert str(_factor(number) * 7) in row["response"].replace(",", ""), row
+    audited = audit(out)
+    assert not audited.counts, f"seed {kills.seed}: {audited.findings}"
+    assert (audited.proved.tasks, audited.is_finished) == (kills.rows, True)
     totals = emulator.totals()
     ledger = duckdb.sql(f"""
         select billed, sum(coalesce(prompt_token_count, 0) + coalesce(candidates_token_count, 0)
