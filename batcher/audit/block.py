@@ -20,7 +20,7 @@ from batcher.audit.ledger import ledger_laws, numbering_law, price_laws, sums_by
 from batcher.audit.manifest import Totals
 from batcher.audit.rates import Rates
 from batcher.audit.rows import KEPT as ROWS_KEPT
-from batcher.audit.rows import row_laws, siblings_law
+from batcher.audit.rows import PAID_BY, row_laws, siblings_law
 from batcher.audit.wholefile import WholeFile, column, row_groups
 
 _ANSWERED = ("ok", "blocked", "truncated")
@@ -51,10 +51,11 @@ def read_ledger(whole: WholeFile, frame: Frame, findings: Findings) -> pa.Table 
 def read_part(whole: WholeFile, frame: Frame, findings: Findings) -> pa.Table | None:
     """Read a part and hold its rows against their laws; None when not all of it could be read."""
     groups = []
-    for first, group in row_groups(whole, list(ROWS_KEPT), findings):
+    lent = [PAID_BY] if PAID_BY in whole.schema.names else []
+    for first, group in row_groups(whole, [*ROWS_KEPT, *lent], findings):
         laws = row_laws(group, whole.stamp.first_task + first, frame.samples)
         judge(laws, column(group, "task"), whole.path, findings)
-        groups.append(group.drop_columns(_IN_A_GROUP))
+        groups.append(group.drop_columns([*_IN_A_GROUP, *lent]))
     if not whole.is_good:
         return None
     rows = _joined(groups, whole, [name for name in ROWS_KEPT if name not in _IN_A_GROUP])

@@ -24,6 +24,7 @@ KEPT = (
     "started_at",
     "http_status",
     "verdict",
+    "reason",
     "billed",
     *COUNTS,
     *DETAILS,
@@ -38,6 +39,8 @@ KEPT = (
 """What the laws look at."""
 VERDICTS = ("ok", "blocked", "invalid", "retry", "throttled", "parked", "refused", "fatal", "lost")
 BILLED = ("yes", "no", "maybe")
+REBUILT = "rebuilt"
+"""The reason of a row that was made again from its part, because its ledger file was lost: sums, and no more."""
 TIER_SOURCES = ("header", "usage", "asked", "default")
 
 
@@ -65,7 +68,7 @@ def ledger_laws(rows: pa.Table, stamp: Stamp, samples: int, tier: str | None) ->
         Law(
             "ledger",
             "a lost attempt may have been billed, nobody knows",
-            pc.and_(lost, pc.not_equal(billed, "maybe")),
+            _but_rebuilt(rows, pc.and_(lost, pc.not_equal(billed, "maybe"))),
             _said(rows, "verdict", "billed"),
         ),
         Law(
@@ -77,18 +80,24 @@ def ledger_laws(rows: pa.Table, stamp: Stamp, samples: int, tier: str | None) ->
         Law(
             "bill",
             "a tier and who named it, where and only where it was billed",
-            pc.or_(
-                pc.not_equal(yes, pc.is_valid(served)),
-                pc.or_(pc.not_equal(yes, pc.is_valid(source)), pc.and_(yes, not_in(source, TIER_SOURCES))),
+            _but_rebuilt(
+                rows,
+                pc.or_(
+                    pc.not_equal(yes, pc.is_valid(served)),
+                    pc.or_(pc.not_equal(yes, pc.is_valid(source)), pc.and_(yes, not_in(source, TIER_SOURCES))),
+                ),
             ),
             _said(rows, "billed", "service_tier", "tier_source"),
         ),
         Law(
             "bill",
             f"tier {(tier or 'standard').lower()!r}, which nobody but the job named",
-            pc.or_(
-                pc.and_(pc.equal(source, "default"), pc.not_equal(served, "standard")),
-                pc.and_(pc.equal(source, "asked"), pc.not_equal(served, (tier or "").strip().lower())),
+            _but_rebuilt(
+                rows,
+                pc.or_(
+                    pc.and_(pc.equal(source, "default"), pc.not_equal(served, "standard")),
+                    pc.and_(pc.equal(source, "asked"), pc.not_equal(served, (tier or "").strip().lower())),
+                ),
             ),
             _said(rows, "service_tier", "tier_source"),
         ),
@@ -103,19 +112,19 @@ def price_laws(rows: pa.Table, bills: Bills) -> list[Law]:
         Law(
             "bill",
             "the price of its model, tier and time in prices.json",
-            differ(price, bills.price_id),
+            _but_rebuilt(rows, differ(price, bills.price_id)),
             {"price_id": price, "in prices.json": bills.price_id},
         ),
         Law(
             "bill",
             "its tokens times its price; 0 when it was not billed, null when nobody knows",
-            differ(cost.cast(wide), bills.cost_usd),
+            _but_rebuilt(rows, differ(cost.cast(wide), bills.cost_usd)),
             {"cost_usd": cost, "computed": bills.cost_usd},
         ),
         Law(
             "bill",
             "the most that its reserve can have cost, where and only where it may have been billed",
-            differ(reserve, bills.reserve_usd),
+            _but_rebuilt(rows, differ(reserve, bills.reserve_usd)),
             {"reserve_usd": reserve, "computed": bills.reserve_usd},
         ),
     ]
@@ -172,6 +181,10 @@ def sums_by_task(rows: pa.Table, tokens: Tokens) -> pa.Table:
             "cost": known,
         }
     )
+
+
+def _but_rebuilt(rows: pa.Table, broken: Any) -> Any:
+    return pc.and_(broken, pc.not_equal(column(rows, "reason"), REBUILT))
 
 
 def _said(rows: pa.Table, *names: str) -> dict[str, Any]:

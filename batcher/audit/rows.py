@@ -30,6 +30,8 @@ KEPT = (
     "candidates",
 )
 """What the laws look at; the other columns are read for their checksums only."""
+PAID_BY = "paid_by_run"
+"""There where a run may have answers that it did not ask for: the run that paid, null in rows that paid themselves."""
 STATUSES = ("ok", "blocked", "truncated", "invalid", "failed")
 
 
@@ -63,8 +65,8 @@ def row_laws(rows: pa.Table, first_task: int, samples: int) -> list[Law]:
         ),
         Law(
             "tasks",
-            "no attempts only in rows that failed",
-            pc.and_(pc.equal(attempts, 0), pc.not_equal(status, "failed")),
+            "no attempts only in rows that failed, or whose answer was paid for elsewhere",
+            pc.and_(pc.and_(pc.equal(attempts, 0), pc.not_equal(status, "failed")), _paid_here(rows)),
             _said(rows, "status", "attempts"),
         ),
         Law(
@@ -102,6 +104,10 @@ def siblings_law(rows: pa.Table, samples: int) -> list[Law]:
 
 def _said(rows: pa.Table, *names: str) -> dict[str, Any]:
     return {name: column(rows, name) for name in names}
+
+
+def _paid_here(rows: pa.Table) -> Any:
+    return pc.is_null(column(rows, PAID_BY)) if PAID_BY in rows.column_names else pa.scalar(value=True)
 
 
 def _below_zero(values: Any) -> Any:

@@ -65,7 +65,7 @@ def _all(  # noqa: PLR0913
         walk.block(no, path)
         progress(seen, len(listing.parts))
     loose = [each for no, ledgers in sorted(listing.ledgers.items()) for each in walk.loose(no, ledgers)]
-    seen_state = audit_state(facts, walk.sealed, loose, findings, finished=finished)
+    seen_state = audit_state(facts, walk, loose, findings, finished=finished)
     if not seen_state.is_running:
         _check_end(out, facts, listing, walk, findings, finished=finished)
     return replace(walk.proved, waiting=seen_state.waiting, cost_usd=walk.totals.cost_usd)

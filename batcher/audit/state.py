@@ -22,7 +22,7 @@ from batcher.audit.index import read_ranges
 from batcher.audit.journal import FROZEN, OPEN, SEALED, BlockRow, JournalCheck
 from batcher.audit.manifest import Facts
 from batcher.audit.wal import wal_fault
-from batcher.audit.walk import Sealed
+from batcher.audit.walk import Sealed, Walk
 from batcher.audit.wholefile import one_line
 
 _LOOSE = "a ledger file that no part answers for"
@@ -37,22 +37,17 @@ class StateSeen:
 
 
 def audit_state(
-    facts: Facts,
-    sealed: Mapping[int, Sealed],
-    loose: Sequence[tuple[int, int, Path]],
-    findings: Findings,
-    *,
-    finished: bool,
+    facts: Facts, walk: Walk, loose: Sequence[tuple[int, int, Path]], findings: Findings, *, finished: bool
 ) -> StateSeen:
     """Look at the state folder; `loose` are (block, generation, path) of ledger files without their part."""
     with _shared(facts.state / "lock") as is_ours:
         if not is_ours:
             findings.note("a process runs it now: its journal was left alone, and totals will be compared at the end")
             return StateSeen(is_running=True)
-        blocks, waiting = _journal(facts, sealed, findings)
+        blocks, waiting = _journal(facts, walk, findings)
     for no, generation, path in loose:
         row = None if blocks is None else blocks.get(no)
-        if no not in sealed and (finished or (row is not None and row.state == SEALED)):
+        if no not in walk.sealed and (finished or (row is not None and row.state == SEALED)):
             continue  # its part is gone, which is said of the part
         is_being_sealed = row is not None and (row.state, row.generation) == (FROZEN, generation)
         if finished or (blocks is not None and not is_being_sealed):
@@ -62,10 +57,8 @@ def audit_state(
     return StateSeen(waiting=waiting)
 
 
-def _journal(
-    facts: Facts, sealed: Mapping[int, Sealed], findings: Findings
-) -> tuple[Mapping[int, BlockRow] | None, int]:
-    path = facts.state / "journal.db"
+def _journal(facts: Facts, walk: Walk, findings: Findings) -> tuple[Mapping[int, BlockRow] | None, int]:
+    path, sealed = facts.state / "journal.db", walk.sealed
     try:
         is_there = path.exists()
     except OSError:
@@ -84,7 +77,7 @@ def _journal(
             if not connection.execute("select count(*) from sqlite_master").fetchone()[0]:
                 return {}, 0  # planned, and never begun
             check = JournalCheck(connection, path, ranges, sealed, findings, signed=facts.is_signed)
-            check.check()
+            check.check(all_asked=not walk.may_borrow)
     except (sqlite3.Error, ValueError, TypeError, KeyError, OverflowError) as error:
         findings.add("journal", path, one_line(error), "a whole journal")
         return None, 0

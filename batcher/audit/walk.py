@@ -13,6 +13,7 @@ from batcher.audit.columns import data_faults, ledger_faults
 from batcher.audit.findings import Findings, Proved
 from batcher.audit.listing import Listing
 from batcher.audit.manifest import NOTHING, Facts, Totals
+from batcher.audit.rows import PAID_BY
 from batcher.audit.wholefile import Stamp, WholeFile, open_whole
 
 
@@ -32,6 +33,7 @@ class Walk:
         totals: the sums of all rows that could be read.
         sealed: the parts whose footer can be relied on, by block.
         is_complete: whether every file could be read to its end.
+        may_borrow: whether rows may have an answer that was paid for elsewhere, which the journal need not have.
     """
 
     def __init__(self, facts: Facts, listing: Listing, frame: Frame, findings: Findings) -> None:
@@ -45,6 +47,7 @@ class Walk:
         self.totals = NOTHING
         self.sealed: dict[int, Sealed] = {}
         self.is_complete = True
+        self.may_borrow = False
 
     def anchor(self, data: Path) -> None:
         """Look at part 0: no rows, and the schema that all parts have."""
@@ -55,6 +58,7 @@ class Walk:
         whole = self._open(path, 0)
         if whole is not None:
             self._schema = whole.schema
+            self.may_borrow = PAID_BY in whole.schema.names
             self._expect(whole.path, whole.rows, 0, "rows")
             for found, wanted in data_faults(whole.schema):
                 self._findings.add("schema", path, found, wanted)

@@ -102,7 +102,6 @@ def write_anchor(rundir: RunDir, schema: pa.Schema, blocks: int, run_id: str) ->
     stamp = Stamp(run_id=run_id, block=0, generation=1, digest="", first_task=0, tasks=0)
     writer = _writer(built, schema)
     _close(writer, stamp, Totals())
-    sign_parquet(built)
     sync_file(built)
     publish_new(built, final)
 
@@ -217,7 +216,6 @@ class PartBuilder:
         for growing in (self._ledger, self._part):
             growing.flush()
             _close(growing.writer, self._stamp, totals)
-            sign_parquet(growing.path)
             sync_file(growing.path)
             self._check(growing)
         self._failpoints.hit("part-built")
@@ -269,3 +267,4 @@ def _close(writer: pq.ParquetWriter, stamp: Stamp, totals: Totals) -> None:
     content = orjson.dumps({"stamp": stamp.as_json(), "totals": totals.as_json(), "blake2b": UNSIGNED})
     writer.add_key_value_metadata({_KEY: content})
     writer.close()
+    sign_parquet(writer.where)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from batcher.audit.findings import Audited
 from batcher.cli.engine import Watch
 from batcher.datasets.order import Exported, Order
 from batcher.engine.outlook import Forecast
@@ -30,6 +31,7 @@ class FakeEngine:
     exported: Exported | None = None
     lost: Sequence[AskedAgain] = ()
     recovered: Recovered | None = None
+    audited: Audited | None = None
     called: dict[str, Any] = field(default_factory=dict)
 
     def run(self, job: Job, *, key: Secret, out: Path, limit: int | None, watch: Watch) -> Summary:
@@ -63,6 +65,10 @@ class FakeEngine:
 
     def last(self, out: Path, n: int, *, failed: bool) -> Sequence[Mapping[str, Any]]:
         return [row for row in self.rows if not failed or row["status"] != "ok"][-n:]
+
+    def audit(self, out: Path, *, progress: Callable[[int, int], None]) -> Audited:
+        assert self.audited is not None
+        return self.audited
 
     def export(self, out: Path, order: Order, *, stdout: BinaryIO, progress: Callable[[int, int], None]) -> Exported:
         return self._exported({"out": out, "order": order})
