@@ -48,6 +48,11 @@ class Run:
     def go_on(self) -> Exit:
         return run(a_job(self.emulator.url, self.rows, limits__concurrency=8), self.out).exit_code
 
+    def to_the_end(self) -> Exit:
+        """The emulator stops a run at its first sight of one row."""
+        ended = self.go_on()
+        return self.go_on() if ended is Exit.STOPPED else ended
+
 
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[Emulator]:
@@ -103,6 +108,14 @@ def killed(emulator, rows) -> Run:
     return made
 
 
+@pytest.fixture(scope="module")
+def checkpointed(stopped) -> Run:
+    """As kill -9 leaves it when its log has just been written back: everything is in the database itself."""
+    made = stopped.copied(stopped.out.with_name("checkpointed"))
+    (made.out / ".state" / "journal.digest").unlink()
+    return made
+
+
 @contextmanager
 def changed(path: Path, content: bytes) -> Iterator[None]:
     before = path.read_bytes()
@@ -155,7 +168,7 @@ def with_cuts(files: Sequence[Path], bits: int) -> list[tuple[Path, int, bytes]]
     return [(path, length, path.read_bytes()[:length]) for path, length in cuts(files, bits)]
 
 
-@flips(20, 300)
+@flips(12, 300)
 def test_every_flipped_bit_and_every_cut_of_a_part_is_reported(finished, bits):
     files = finished.files("data/*", "attempts/*")
     assert len(files) == 6
@@ -176,7 +189,7 @@ def test_every_flipped_bit_and_every_cut_of_the_price_list_and_the_index_is_repo
     assert unreported(stopped, with_flips(files, bits) + with_cuts(files, bits)) == []
 
 
-@flips(20, 300)
+@flips(12, 300)
 def test_every_flipped_bit_and_every_cut_of_a_closed_journal_is_reported(stopped, bits):
     """Free pages and padding included: what was closed in good order has a digest of all of it."""
     files = stopped.files(".state/journal.db")
@@ -184,18 +197,22 @@ def test_every_flipped_bit_and_every_cut_of_a_closed_journal_is_reported(stopped
     assert unreported(stopped, with_flips(files, bits) + with_cuts(files, bits)) == []
 
 
-@flips(16, 300)
-def test_a_flipped_bit_of_a_killed_journal_is_reported_or_means_nothing(killed, bits, tmp_path):
+@flips(6, 300)
+@pytest.mark.parametrize("left", ["killed", "checkpointed"])
+def test_a_flipped_bit_of_a_killed_journal_is_reported_or_means_nothing(request, left, bits, tmp_path):
     """SQLite has bits that nobody reads; whatever the audit cannot see, the next start must not be led astray by."""
-    files = killed.files(".state/journal.db", ".state/journal.db-wal")
-    damages = with_flips(files, bits)
-    for number, (path, bit, content) in enumerate(damages):
-        if not unreported(killed, [(path, bit, content)]):
+    made: Run = request.getfixturevalue(left)
+    unseen = 0
+    for number, damage in enumerate(with_flips(made.files(".state/journal.db", ".state/journal.db-wal"), bits)):
+        if not unreported(made, [damage]):
             continue
-        copy = killed.copied(tmp_path / f"{number}")
+        unseen += 1
+        path, bit, content = damage
+        copy = made.copied(tmp_path / f"{number}")
         (copy.out / ".state" / path.name).write_bytes(content)
-        assert copy.go_on() in (Exit.DONE, Exit.ROWS_FAILED), (path.name, bit)
+        assert copy.to_the_end() in (Exit.DONE, Exit.ROWS_FAILED), (path.name, bit)
         ends_right(copy, failed={TROUBLE})
+    print(f"{left}: {unseen} of {bits} bits are read by nobody")
 
 
 @flips(6, 40)
