@@ -24,7 +24,20 @@ from tests.builders import a_reply
 from tests.fakes import run_virtual
 from tests.whole.catalogue.crash import CONCURRENCY, Kills, Readers, check_promises, write_rows
 from tests.whole.catalogue.started import Started, check_journal, holding
-from tests.whole.runs import a_job, call, column, data, ledger, manifest, run, run_argv, sums, total, write_lines
+from tests.whole.runs import (
+    a_job,
+    call,
+    column,
+    data,
+    ledger,
+    manifest,
+    proved,
+    run,
+    run_argv,
+    sums,
+    total,
+    write_lines,
+)
 
 OUT = 8  # requests at once
 ROWS = 200
@@ -126,6 +139,7 @@ def check_finished(out):
     assert column(out, "status") == ["ok"] * (FEW - 1) + ["failed"]
     assert all(str(n * 7) in text for n, text in enumerate(column(out, "response")[:-1]))
     assert (out / "_SUCCESS").exists()
+    proved(out)
     assert list((out / ".tmp").iterdir()) == []
     assert list((out / ".state" / "blocks").iterdir()) == []
 
