@@ -26,7 +26,7 @@ def lay_down(journal: Path) -> None:
     """Write the digest of a journal that has just been closed; a disk that refuses leaves it without one."""
     with contextlib.suppress(OSError, StorageError):
         if journal.stat().st_size <= MOST_HASHED_BYTES:
-            write_whole(digest_file(journal), digest_of(journal).encode())
+            write_whole(digest_file(journal), digest_of(journal).encode(), own=True)
 
 
 def wake(journal: Path) -> bool:

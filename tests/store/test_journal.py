@@ -324,11 +324,11 @@ async def test_after_an_io_error_nothing_touches_the_file_again(path):
     assert rows(path, "done") == [(0,), (1,)]
 
 
-async def test_a_journal_in_order_is_closed_into_one_file(path):
+async def test_a_journal_in_order_is_closed_into_one_file_and_its_digest(path):
     journal = open_journal(path)
     await journal.finish(1, OUTCOME, 1, ATTEMPT)
     await journal.close()
-    assert [left.name for left in path.parent.iterdir()] == ["journal.db"]
+    assert sorted(left.name for left in path.parent.iterdir()) == ["journal.db", "journal.digest"]
 
 
 async def test_work_that_the_database_refuses_breaks_it_too(path):

@@ -27,6 +27,7 @@ from batcher.store.frames import pack_attempt, pack_outcome, unpack_attempt, unp
 from batcher.store.journal import connect
 from batcher.store.parts import read_footer
 from batcher.store.rundir import Lock, RunDir
+from batcher.store.signed import UNSIGNED, sign_parquet
 from tests.whole import runs
 from tests.whole.runs import data, emulator_settings, ledger, manifest, total
 
@@ -76,7 +77,8 @@ def as_an_older_parser_wrote_it(path: Path, change: Change) -> None:
     path.unlink()
     with pq.ParquetWriter(path, table.schema, compression="zstd", write_page_checksum=True) as writer:
         writer.write_table(pa.Table.from_pylist(rows, schema=table.schema))
-        writer.add_key_value_metadata({b"batcher": footer})
+        writer.add_key_value_metadata({b"batcher": orjson.dumps(orjson.loads(footer) | {"blake2b": UNSIGNED})})
+    sign_parquet(path)
 
 
 def the_part(out: Path) -> Path:
