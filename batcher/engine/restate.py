@@ -17,13 +17,14 @@ from batcher.store.blocks import BlockRow, State, put_block, put_blocks
 from batcher.store.disk import remove, sync_folder
 from batcher.store.failpoints import FailPoints
 from batcher.store.journal import Journal
+from batcher.store.rest import digest_file, is_as_closed
 
 _SIDE_FILES = ("", "-wal", "-shm", "-journal")
 
 
 def is_sound(journal: Path) -> bool:
-    """Whether a journal is there and whole. A missing or unreadable one is not; an empty one is new."""
-    if not journal.exists():
+    """Whether a journal is there, whole and as it was closed. A missing one is not; an empty one is new."""
+    if not journal.exists() or not is_as_closed(journal):
         return False
     try:
         connection = sqlite3.connect(journal, timeout=0)
@@ -48,7 +49,8 @@ async def restate(plan: Plan, *, wall_us: Callable[[], int], secret: str, failpo
     """
     final = plan.rundir.journal
     new = final.with_name(f"{final.name}.new")
-    _remove(new)
+    for left in _files_of(new):
+        remove(left)
     journal = Journal(new, failpoints=failpoints)
     try:
         worklist = WorkList(plan, journal, wall_us=wall_us, secret=secret, failpoints=failpoints)
@@ -58,6 +60,7 @@ async def restate(plan: Plan, *, wall_us: Callable[[], int], secret: str, failpo
     finally:
         await journal.close()
     _put_aside(plan, final)
+    remove(digest_file(new))  # it does not go by the name that the journal gets; the next close writes another
     new.replace(final)
     sync_folder(final.parent)
     failpoints.hit("state-rebuilt")
@@ -105,16 +108,17 @@ def _requests(path: Path, digest: str) -> list[tuple[int, Request]]:
         file.close()
 
 
-def _remove(journal: Path) -> None:
-    for suffix in _SIDE_FILES:
-        remove(journal.with_name(f"{journal.name}{suffix}"))
+def _files_of(journal: Path) -> list[Path]:
+    return [*(journal.with_name(f"{journal.name}{suffix}") for suffix in _SIDE_FILES), digest_file(journal)]
 
 
 def _put_aside(plan: Plan, journal: Path) -> None:
-    """Keep a damaged journal: a better tool than ours may find answers in it. Its side files must not meet the new."""
+    """Keep a damaged journal: a better tool than ours may find answers in it.
+
+    Its side files must not meet the new one: not its log, and not its digest, by which the new one would be damaged.
+    """
     folder = plan.rundir.damaged
-    for suffix in _SIDE_FILES:
-        left = journal.with_name(f"{journal.name}{suffix}")
+    for left in _files_of(journal):
         if left.exists():
             folder.mkdir(mode=0o700, exist_ok=True)
             left.replace(folder / left.name)

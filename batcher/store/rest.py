@@ -29,6 +29,19 @@ def lay_down(journal: Path) -> None:
             write_whole(digest_file(journal), digest_of(journal).encode(), own=True)
 
 
+def is_as_closed(journal: Path) -> bool:
+    """Whether a journal's bytes are those of its digest; one without a digest may be anything, and passes.
+
+    Raises:
+        OSError: one of them cannot be read.
+    """
+    try:
+        expected = digest_file(journal).read_bytes()
+    except FileNotFoundError:
+        return True
+    return digest_of(journal).encode() == expected
+
+
 def wake(journal: Path) -> bool:
     """Compare a journal with its digest, before it is opened, and take the digest away; False when there is none.
 
@@ -36,11 +49,9 @@ def wake(journal: Path) -> bool:
         StorageError: it has changed since it was closed.
     """
     path = digest_file(journal)
-    try:
-        expected = path.read_bytes()
-    except FileNotFoundError:
+    if not path.exists():
         return False
-    if digest_of(journal).encode() != expected:
+    if not is_as_closed(journal):
         raise StorageError(f"{journal}: damaged: it is not as it was closed", hint=DAMAGED)
     remove(path)
     sync_folder(path.parent)  # for good, before the first change: an old digest would call a good journal damaged

@@ -16,6 +16,7 @@ from tests.engine.sessions import planned, prompts
 
 SAMPLES = 300  # a row is a block
 ROWS = 8
+few = st.sets(st.integers(0, ROWS * SAMPLES - 1), max_size=4)
 
 
 @pytest.fixture
@@ -25,18 +26,22 @@ def plan(tmp_path):
     return plan
 
 
+@pytest.fixture
+def planned_in(plan):
+    """The plan behind a call: it is long to print, and hypothesis prints what an example is given."""
+    return lambda: plan
+
+
 def quiet(_):
     pass
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    done=st.sets(st.integers(0, ROWS * SAMPLES - 1), max_size=4),
-    tried=st.sets(st.integers(0, ROWS * SAMPLES - 1), max_size=4),
-    admitted=st.sets(st.integers(0, ROWS * SAMPLES - 1), max_size=4),
-)
-async def test_the_blocks_that_have_rows_in_the_journal_are_found(plan, done, tried, admitted):
-    plan.rundir.journal.unlink(missing_ok=True)
+@given(done=few, tried=few, admitted=few)
+async def test_the_blocks_that_have_rows_in_the_journal_are_found(planned_in, done, tried, admitted):
+    plan = planned_in()
+    for left in plan.rundir.state.glob("journal*"):
+        left.unlink()
     journal = Journal(plan.rundir.journal, failpoints=FailPoints())
     for task in done:
         await journal.finish(task, pack_outcome(an_outcome(task=task)))

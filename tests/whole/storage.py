@@ -37,7 +37,7 @@ ROWS, ROWS_A_BLOCK, SAMPLES = 7, 2, 2
 BAD = 5  # the row whose line is broken
 TASKS_A_BLOCK = ROWS_A_BLOCK * SAMPLES
 CONCURRENCY = 3
-_JOURNAL = ("journal.db", "journal.db-wal")
+_JOURNAL = ("journal.db", "journal.db-wal", "journal.digest")  # while it is open, there is no digest
 
 
 class KilledHereError(Exception):

@@ -23,6 +23,7 @@ from batcher.records import Status
 from batcher.store.failpoints import FailPoints
 from batcher.store.parts import read_footer
 from batcher.store.rundir import Lock
+from batcher.store.signed import UNSIGNED, sign_parquet
 from tests.whole.runs import (
     a_job,
     call,
@@ -402,8 +403,9 @@ def test_the_rows_of_a_damaged_page_are_asked_again_and_no_others(emulator, job,
     table = pq.read_table(path)
     writer = pq.ParquetWriter(path, table.schema, compression="zstd", write_page_checksum=True)
     writer.write_table(table, row_group_size=64)
-    writer.add_key_value_metadata({b"batcher": footer})
+    writer.add_key_value_metadata({b"batcher": orjson.dumps({**orjson.loads(footer), "blake2b": UNSIGNED})})
     writer.close()
+    sign_parquet(path)
     before = data(finished)
     damage(path, "response", group=2)
 
