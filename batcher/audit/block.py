@@ -13,10 +13,11 @@ import pyarrow.compute as pc
 
 from batcher.audit.billing import Tokens, bills_of, tokens_of
 from batcher.audit.columns import COUNTS, DETAILS
+from batcher.audit.corrected import requests, settled
 from batcher.audit.findings import Findings
 from batcher.audit.laws import Law, differ, judge
 from batcher.audit.ledger import KEPT as LEDGER_KEPT
-from batcher.audit.ledger import ledger_laws, numbering_law, price_laws, sums_by_task
+from batcher.audit.ledger import astray_law, ledger_laws, numbering_law, price_laws, role_laws, sums_by_task
 from batcher.audit.manifest import Totals
 from batcher.audit.rates import Rates
 from batcher.audit.rows import KEPT as ROWS_KEPT
@@ -40,12 +41,17 @@ def read_ledger(whole: WholeFile, frame: Frame, findings: Findings) -> pa.Table 
     """Read one ledger file and hold its rows against their laws; None when not all of it could be read."""
     groups = []
     for _, group in row_groups(whole, list(LEDGER_KEPT), findings):
-        judge(ledger_laws(group, whole.stamp, frame.samples, frame.tier), column(group, "task"), whole.path, findings)
-        if frame.rates is not None:
-            bills = bills_of(group, tokens_of(group), frame.rates, tier=frame.tier)
-            judge(price_laws(group, bills), column(group, "task"), whole.path, findings)
+        judge(role_laws(group, whole.stamp), column(group, "task"), whole.path, findings)
+        _judge_requests(requests(group), whole, frame, findings)
         groups.append(group)
     return _joined(groups, whole, LEDGER_KEPT) if whole.is_good else None
+
+
+def _judge_requests(rows: pa.Table, whole: WholeFile, frame: Frame, findings: Findings) -> None:
+    judge(ledger_laws(rows, whole.stamp, frame.samples, frame.tier), column(rows, "task"), whole.path, findings)
+    if frame.rates is not None:
+        bills = bills_of(rows, tokens_of(rows), frame.rates, tier=frame.tier)
+        judge(price_laws(rows, bills), column(rows, "task"), whole.path, findings)
 
 
 def read_part(whole: WholeFile, frame: Frame, findings: Findings) -> pa.Table | None:
@@ -63,9 +69,13 @@ def read_part(whole: WholeFile, frame: Frame, findings: Findings) -> pa.Table | 
     return rows
 
 
-def compare(part: WholeFile, rows: pa.Table, ledger: pa.Table, findings: Findings) -> Totals:
+def compare(part: WholeFile, rows: pa.Table, ledger: pa.Table, frame: Frame, findings: Findings) -> Totals:
     """Hold a part against all generations of its ledger, one table; gives the sums as they come out of the rows."""
     tasks = column(rows, "task")
+    ledger, again, astray = settled(ledger)
+    judge(astray_law(astray), column(astray, "task"), part.path, findings)
+    if again.num_rows:  # as they are read now, they are held against the same laws
+        _judge_requests(again, part, frame, findings)
     if not ledger.num_rows:
         judge(_asked_laws(rows, None), tasks, part.path, findings)
         return _check_totals(part, rows, None, None, findings)

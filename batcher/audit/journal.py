@@ -23,12 +23,18 @@ OPEN, FROZEN, SEALED = "open", "frozen", "sealed"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockRow:
-    """A block as the journal has it; `asked` are the tasks that a retry asks, None where all are asked."""
+    """A block as the journal has it.
+
+    Attributes:
+        asked: the tasks that a retry asks, None where all are asked.
+        reparsed: the generation that `reparse` was putting in the place of its part when it was killed; 0: none.
+    """
 
     state: str
     generation: int
     digest: str
     asked: frozenset[int] | None
+    reparsed: int
 
 
 class JournalCheck:
@@ -107,7 +113,14 @@ class JournalCheck:
             self._wrong(f"block {no}: {state}, generation {generation}: does not fit its checksum", "a row as written")
             return None
         asked = self._asked(no)
-        return BlockRow(state=state, generation=generation, digest=known.decode(), asked=asked)
+        meant = next(self._rows("select value from meta where key = ?", f"reparsing-{no}"), None)
+        return BlockRow(
+            state=state,
+            generation=generation,
+            digest=known.decode(),
+            asked=asked,
+            reparsed=0 if meant is None else int(meant[0]),
+        )
 
     def _asked(self, no: int) -> frozenset[int] | None:
         key = f"asked-{no}"

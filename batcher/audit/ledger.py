@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from batcher.audit.billing import Bills, Tokens
 from batcher.audit.columns import COUNTS, DETAILS
+from batcher.audit.corrected import ASK, CORRECTION
 from batcher.audit.laws import Law, differ, not_in
 from batcher.audit.wholefile import Stamp, column
 
@@ -18,6 +19,7 @@ KEPT = (
     "task",
     "sample",
     "attempt",
+    "role",
     "model",
     "model_version",
     "response_id",
@@ -128,6 +130,22 @@ def price_laws(rows: pa.Table, bills: Bills) -> list[Law]:
             {"reserve_usd": reserve, "computed": bills.reserve_usd},
         ),
     ]
+
+
+def role_laws(rows: pa.Table, stamp: Stamp) -> list[Law]:
+    """The laws of all rows of a ledger file, requests and corrections."""
+    role = column(rows, "role")
+    early = pc.and_(pc.equal(role, CORRECTION), pa.scalar(stamp.generation == 1))
+    return [
+        Law("ledger", f"{ASK} or {CORRECTION}", not_in(role, (ASK, CORRECTION)), {"role": role}),
+        Law("ledger", "no correction in the first generation", early, {"role": role}),
+    ]
+
+
+def astray_law(rows: pa.Table) -> list[Law]:
+    """Corrections whose attempt is not there: each of these rows breaks it."""
+    every = pa.repeat(pa.scalar(value=True), rows.num_rows)
+    return [Law("ledger", "an attempt that it corrects", every, _said(rows, "role", "attempt"))]
 
 
 def numbering_law(rows: pa.Table) -> list[Law]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -77,12 +77,12 @@ class Totals:
             maybe_billed=self.maybe_billed + other.maybe_billed,
         )
 
-    def differences(self, wanted: Totals) -> list[tuple[str, str]]:
-        """(found, wanted) for each sum that differs; what was wasted only where both know it."""
+    def differences(self, wanted: Totals, but: Sequence[str] = ()) -> list[tuple[str, str]]:
+        """(found, wanted) for each sum that differs, `but` these; what was wasted only where both know it."""
         pairs = []
         for name in Totals.__slots__:
             mine, theirs = getattr(self, name), getattr(wanted, name)
-            if mine != theirs and (name != "wasted_usd" or None not in (mine, theirs)):
+            if name not in but and mine != theirs and (name != "wasted_usd" or None not in (mine, theirs)):
                 pairs.append((f"{name} {_plain(mine)}", f"{name} {_plain(theirs)}"))
         return pairs
 

@@ -32,6 +32,8 @@ KEPT = (
 """What the laws look at; the other columns are read for their checksums only."""
 PAID_BY = "paid_by_run"
 """There where a run may have answers that it did not ask for: the run that paid, null in rows that paid themselves."""
+LOST = "lost"
+"""The kind of error of a row whose answer went with a damaged file, until it is asked again."""
 STATUSES = ("ok", "blocked", "truncated", "invalid", "failed")
 
 

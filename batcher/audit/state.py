@@ -49,7 +49,9 @@ def audit_state(
         row = None if blocks is None else blocks.get(no)
         if no not in walk.sealed and (finished or (row is not None and row.state == SEALED)):
             continue  # its part is gone, which is said of the part
-        is_being_sealed = row is not None and (row.state, row.generation) == (FROZEN, generation)
+        is_being_sealed = row is not None and (
+            (row.state, row.generation) == (FROZEN, generation) or row.reparsed == generation
+        )
         if finished or (blocks is not None and not is_being_sealed):
             findings.add("foreign", path, _LOOSE, "a part of that generation, or a block that is being sealed")
         elif blocks is None:
@@ -164,7 +166,9 @@ def _check_blocks(
         has = f"its part is of generation {part.stamp.generation}" if part else "it has no part"
         generation = part.stamp.generation if part else 0
         fits = {
-            SEALED: generation == row.generation and part is not None and part.stamp.digest == row.digest,
+            SEALED: generation in {row.generation, row.reparsed}
+            and part is not None
+            and part.stamp.digest == row.digest,
             OPEN: generation == row.generation - 1,
             FROZEN: generation in (row.generation - 1, row.generation),
         }

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from batcher.audit.block import Frame, compare, read_ledger, read_part
 from batcher.audit.columns import data_faults, ledger_faults
+from batcher.audit.corrected import requests
 from batcher.audit.findings import Findings, Proved
 from batcher.audit.listing import Listing
 from batcher.audit.manifest import NOTHING, Facts, Totals
-from batcher.audit.rows import PAID_BY
-from batcher.audit.wholefile import Stamp, WholeFile, open_whole
+from batcher.audit.rows import LOST, PAID_BY
+from batcher.audit.wholefile import Stamp, WholeFile, column, open_whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,13 +75,16 @@ class Walk:
         fits = self._has_schema(part)
         rows = read_part(part, self._frame, self._findings) if fits else None
         ledgers = self._listing.ledgers.get(no, {})
-        tables = [self._ledger(part, g, ledgers.get(g)) for g in range(1, part.stamp.generation + 1)]
+        # Rows whose answers were lost are failed now, and were not when the ledger was written: it has their bill.
+        has_lost = rows is not None and pc.any(pc.equal(column(rows, "error_kind"), LOST)).as_py()
+        but = ("by_status", "wasted_usd") if has_lost else ()
+        tables = [self._ledger(part, g, ledgers.get(g), but) for g in range(1, part.stamp.generation + 1)]
         self.proved = replace(self.proved, parts=self.proved.parts + 1, tasks=self.proved.tasks + part.rows)
         read = [table for table in tables if table is not None]
         if rows is None or len(read) < len(tables):
             self.is_complete = False
         else:
-            self.totals += compare(part, rows, pa.concat_tables(read), self._findings)
+            self.totals += compare(part, rows, pa.concat_tables(read), self._frame, self._findings)
 
     def loose(self, no: int, ledgers: Mapping[int, Path]) -> list[tuple[int, int, Path]]:
         """Look at the ledger files of a block that no part answers for; gives (block, generation, path)."""
@@ -105,7 +110,7 @@ class Walk:
         if found != wanted:
             self._findings.add("tasks", path, f"{what} {found}", f"{what} {wanted}")
 
-    def _ledger(self, part: WholeFile, generation: int, path: Path | None) -> pa.Table | None:
+    def _ledger(self, part: WholeFile, generation: int, path: Path | None, but: Sequence[str]) -> pa.Table | None:
         if path is None:
             name = f"attempts-{part.stamp.block:05d}-g{generation}.parquet"
             missing = part.path.parent.parent / "attempts" / name
@@ -119,10 +124,12 @@ class Walk:
         tasks, wanted = (f"{s.first_task} to {s.first_task + s.tasks - 1}" for s in (mine, theirs))
         self._expect(path, tasks, wanted, "tasks")
         if generation == theirs.generation:
-            for found, should in whole.totals.differences(part.totals):
+            for found, should in whole.totals.differences(part.totals, but):
                 self._findings.add("totals", path, f"its footer says {found}", f"as its part says: {should}")
-        self.proved = replace(self.proved, ledgers=self.proved.ledgers + 1, attempts=self.proved.attempts + whole.rows)
-        return read_ledger(whole, self._frame, self._findings)
+        rows = read_ledger(whole, self._frame, self._findings)
+        sent = whole.rows if rows is None else requests(rows).num_rows
+        self.proved = replace(self.proved, ledgers=self.proved.ledgers + 1, attempts=self.proved.attempts + sent)
+        return rows
 
     def _ledger_faults(self, whole: WholeFile) -> bool:
         faults = list(ledger_faults(whole.schema))

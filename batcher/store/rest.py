@@ -33,12 +33,15 @@ def is_as_closed(journal: Path) -> bool:
     """Whether a journal's bytes are those of its digest; one without a digest may be anything, and passes.
 
     Raises:
-        OSError: one of them cannot be read.
+        StorageError: one of them cannot be read.
     """
+    path = digest_file(journal)
     try:
-        expected = digest_file(journal).read_bytes()
+        expected = path.read_bytes()
     except FileNotFoundError:
         return True
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}") from error
     return digest_of(journal).encode() == expected
 
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -379,7 +379,9 @@ _SETTINGS = settings(deadline=None, suppress_health_check=list(HealthCheck), sta
 
 
 def test_any_order_of_a_few_dozen():
-    run_state_machine_as_test(StorageMachine, settings=settings(_SETTINGS, max_examples=25))
+    """The same ones every day, and what fails is told as it was met: looking for a shorter one takes minutes."""
+    few = settings(_SETTINGS, max_examples=25, derandomize=True, phases=[Phase.explicit, Phase.generate])
+    run_state_machine_as_test(StorageMachine, settings=few)
 
 
 @pytest.mark.slow
