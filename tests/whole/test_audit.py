@@ -110,6 +110,7 @@ def test_a_run_that_was_recovered_is_proved_before_and_after_it_goes_on(
     audited(finished)
     assert proved(finished).is_finished
     assert "lost" not in column(finished, "error_kind")
+    assert {path.name for path in (finished / ".state").glob("journal*")} == {"journal.db", "journal.digest"}
 
 
 # --- reparse

@@ -67,6 +67,8 @@ class StorageMachine(RuleBasedStateMachine):
         self.damaged: set[int] = set()
         self.gone: set[int] = set()
         self.texts = 0
+        self.refused: Lock | None = None
+        self.read: list[tuple[str, int, int]] = []
         self.storage.start()
 
     @property
@@ -167,9 +169,10 @@ class StorageMachine(RuleBasedStateMachine):
                 if self.known.get(task, "") is None:
                     del self.known[task]
 
-    @precondition(lambda self: self.alive)
+    @precondition(lambda self: self.alive and self.refused is not self.storage.lock)
     @rule()
     def a_second_owner_is_refused(self) -> None:
+        self.refused = self.storage.lock  # once a life: it waits a little before it gives up
         with pytest.raises(RunLocked):
             Lock(self.storage.rundir.lock, now=NOW)
 
@@ -262,6 +265,10 @@ class StorageMachine(RuleBasedStateMachine):
     def whatever_is_there_can_be_read(self) -> None:
         data = self.storage.rundir.data
         files = [path for path in sorted(data.iterdir()) if int(path.name[6:11]) not in self.damaged]
+        there_now = [(path.name, path.stat().st_ino, path.stat().st_mtime_ns) for path in files]
+        if there_now == self.read:
+            return
+        self.read = there_now
         table = ds.dataset([str(path) for path in files], format="parquet").to_table()
         assert table.schema.equals(self.storage.plan.schema)
         tasks = table.column("task").to_pylist()
@@ -378,9 +385,9 @@ def test_a_seal_that_was_past_its_point_already(machine):
 _SETTINGS = settings(deadline=None, suppress_health_check=list(HealthCheck), stateful_step_count=20)
 
 
-def test_any_order_of_a_few_dozen():
+def test_any_order_of_a_few():
     """The same ones every day, and what fails is told as it was met: looking for a shorter one takes minutes."""
-    few = settings(_SETTINGS, max_examples=25, derandomize=True, phases=[Phase.explicit, Phase.generate])
+    few = settings(_SETTINGS, max_examples=16, derandomize=True, phases=[Phase.explicit, Phase.generate])
     run_state_machine_as_test(StorageMachine, settings=few)
 
 
