@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -29,6 +28,7 @@ from batcher.job.key import Secret
 from batcher.job.load import load_job
 from batcher.job.spec import Job
 from batcher.records import Status
+from tests.whole.processes import Ended, Forked
 
 KEY = "canary-key-123456"
 MODEL = "gemini-2.5-flash"
@@ -142,11 +142,10 @@ def environment(**more: str) -> dict[str, str]:
     return os.environ | {"GEMINI_API_KEY": KEY, "GOOGLE_API_KEY": "", "BATCHER_FAILPOINT": ""} | more
 
 
-def call(*argv: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
+def call(*argv: str | Path, **more: str) -> Ended:
     """Run the command in a process of its own, to its end; `BATCHER_FAILPOINT="frozen"` arms a point."""
-    return subprocess.run(
-        command(*argv), env=environment(**more), capture_output=True, text=True, timeout=60, check=False
-    )
+    with Forked(argv, environment(**more)) as process:
+        return process.ends(within_s=60)
 
 
 def settled(emulator: Emulator) -> Totals:

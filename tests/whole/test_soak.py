@@ -122,7 +122,7 @@ def asked(argv: list[str], *, levels: Levels, kill_after_s: float | None) -> int
 @pytest.mark.slow
 @pytest.mark.timeout(4_000)
 def test_a_long_run_among_all_faults_grows_in_nothing_and_ends_right(tmp_path):
-    """Memory and open files stay as after the first minutes; each row is there once; the audit is clean."""
+    """Memory and open files stay as they were after the first minutes; each row is there once; the audit is clean."""
     write_rows(tmp_path / "rows.jsonl")
     chance = random.Random(SEED)
     lives: list[Levels] = []

@@ -8,8 +8,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -25,6 +23,7 @@ import pyarrow.parquet as pq
 from batcher.audit.run import audit
 from batcher.emulator.server import Emulator
 from batcher.store.failpoints import NAMES
+from tests.whole.processes import Forked
 
 CONCURRENCY = 32
 BAD_EVERY = 997
@@ -70,7 +69,7 @@ class Kills:
 
     def command(self, tmp: Path, url: str) -> list[str]:
         return [
-            *(sys.executable, "-m", "batcher", "run", "-i", str(tmp / "rows.jsonl"), "-m", "gemini-2.5-flash"),
+            *("run", "-i", str(tmp / "rows.jsonl"), "-m", "gemini-2.5-flash"),
             *("-o", str(tmp / "out"), "--base-url", url, "--concurrency", str(CONCURRENCY), "--json"),
             *("--max-failed", "100%", "--set", "retry.max_backoff_s=0.05"),
         ]
@@ -87,7 +86,7 @@ class Kills:
     def retry_loop(self, tmp: Path, url: str) -> None:
         """Retry what failed, killed once at each point of a retry and of a seal."""
         chance = random.Random(self.seed)
-        retry = [sys.executable, "-m", "batcher", "retry", str(tmp / "out"), "--json"]
+        retry = ["retry", str(tmp / "out"), "--json"]
         for point in (*_RETRY_POINTS, "frozen", "part-built", "part-published", "sealed", ""):
             if self._finishes(retry if point in _RETRY_POINTS else self.command(tmp, url), point, chance) and not point:
                 return
@@ -104,7 +103,7 @@ class Kills:
             lost = pq.read_metadata(part).num_rows
             part.unlink()
         (tmp / "out" / "attempts" / "attempts-00001-g1.parquet").unlink()
-        recover = [sys.executable, "-m", "batcher", "recover", str(tmp / "out"), "--yes", "--json"]
+        recover = ["recover", str(tmp / "out"), "--yes", "--json"]
         for point in (*_RECOVER_POINTS, "success-removed", "reopened"):
             assert not self._finishes(recover, point, chance, times=1), point
         assert self._finishes(recover, "", chance)
@@ -122,19 +121,18 @@ class Kills:
             env["BATCHER_FAILPOINT"] = f"{point}:{times or chance.choice((1, 1, 2, 5))}"
         most = chance.randint(1, self.requests_between) if point and not times else None
         stopped_at = None if most is None else self.emulator.totals().requests + most
-        process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        at_moment = self._killed_at(process, stopped_at)
-        _, stderr = process.communicate()
-        if process.returncode == -signal.SIGKILL:
+        with Forked(command, env) as process:
+            at_moment = self._killed_at(process, stopped_at)
+            ended = process.ends(within_s=600)
+        if ended.returncode == -signal.SIGKILL:
             self.done["moment" if at_moment else point] += 1
             return False
-        assert process.returncode in (0, 1), f"seed {self.seed}, {point}: {process.returncode}\n{stderr.decode()}"
+        assert ended.returncode in (0, 1), f"seed {self.seed}, {point}: {ended.returncode}\n{ended.stderr}"
         return True
 
-    def _killed_at(self, process: subprocess.Popen[bytes], requests: int | None) -> bool:
+    def _killed_at(self, process: Forked, requests: int | None) -> bool:
         while True:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=0.005)
+            if process.wait(0.005) is not None:
                 return False
             if requests is not None and self.emulator.totals().requests >= requests:
                 process.kill()

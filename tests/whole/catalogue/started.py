@@ -5,44 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any
 
 from batcher.emulator.server import Emulator
 from batcher.emulator.settings import Latency, Settings
-from tests.whole.runs import command, environment
+from tests.whole.processes import Ended, Forked
+from tests.whole.runs import environment
 
 EXIT_BUG = 70  # as the README's table of exit codes has it
 _PATIENCE_S = 60.0
 _LOOK_EVERY_S = 0.02
 
 
-class Ended(NamedTuple):
-    """What a process left behind."""
-
-    returncode: int
-    out: str
-    err: str
-
-
-class Started:
+class Started(Forked):
     """A command that is running; whatever the test does, it is dead at the end of the block."""
 
-    def __init__(self, argv: Sequence[str], **environ: str) -> None:
-        self.argv = list(argv)
-        self.process = subprocess.Popen(
-            command(*argv), env=environment(**environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.communicate()
+    def __init__(self, argv: Sequence[str | Path], *, anew: bool = False, **environ: str) -> None:
+        super().__init__(argv, environment(**environ), anew=anew)
 
     def until(self, seen: Callable[[], Any]) -> None:
         """Wait for a state of the run; the process has to live until then."""
@@ -50,14 +32,13 @@ class Started:
         for _ in range(int(_PATIENCE_S / _LOOK_EVERY_S)):
             if seen():
                 return
-            assert self.process.poll() is None, self.process.communicate()
+            assert self.poll() is None, self.ends()
             pause.wait(_LOOK_EVERY_S)
         raise AssertionError("it never came to that")
 
-    def ends(self) -> Ended:
+    def ends(self, *, within_s: float = _PATIENCE_S) -> Ended:
         """Wait for its end."""
-        out, err = self.process.communicate(timeout=_PATIENCE_S)
-        return Ended(self.process.returncode, out, err)
+        return super().ends(within_s=within_s)
 
 
 class Held:

@@ -63,16 +63,16 @@ def test_d29_a_signal_sends_nothing_more_drains_and_says_how_to_go_on(rows, tmp_
         argv = run_argv(rows, out, emulator.url)
         with Started(argv) as started:
             started.until(lambda: emulator.totals().requests == OUT)
-            started.process.send_signal(number)
+            started.send_signal(number)
             started.until(is_draining(out))
             held.let_go()  # eight slots are free: nobody may take them
             ended = started.ends()
 
         typed = shlex.join(["batcher", *argv])
-        assert ended.returncode == exit_code, ended.err
-        assert ended.out.splitlines()[0] == f"stopped by {number.name}; {OUT} of {ROWS} answers are safe on disk"
-        assert typed in ended.out.splitlines()[-1]
-        assert "Traceback" not in ended.err
+        assert ended.returncode == exit_code, ended.stderr
+        assert ended.stdout.splitlines()[0] == f"stopped by {number.name}; {OUT} of {ROWS} answers are safe on disk"
+        assert typed in ended.stdout.splitlines()[-1]
+        assert "Traceback" not in ended.stderr
         assert check_journal(out) == (0, OUT)
         assert emulator.totals().requests == OUT
         assert read_status(out).next_command == typed
@@ -94,9 +94,9 @@ def test_d29_the_time_to_drain_is_limited(rows, tmp_path):
         argv = run_argv(rows, out, emulator.url, "--set", "run.drain_s=0.05")
         with Started(argv) as started:
             started.until(lambda: emulator.totals().requests == OUT)
-            started.process.send_signal(signal.SIGTERM)
+            started.send_signal(signal.SIGTERM)
             ended = started.ends()  # though the endpoint never answers
-        assert ended.returncode == Exit.TERMINATED, ended.err
+        assert ended.returncode == Exit.TERMINATED, ended.stderr
         assert check_journal(out) == (OUT, 0)
         held.let_go()
         assert call(*argv).returncode == 0
@@ -111,13 +111,13 @@ def test_d30_a_second_signal_leaves_at_once(rows, tmp_path):
         argv = run_argv(rows, out, emulator.url)
         with Started(argv) as started:
             started.until(lambda: emulator.totals().requests == OUT)
-            started.process.send_signal(signal.SIGINT)
+            started.send_signal(signal.SIGINT)
             started.until(is_draining(out))  # one signal is a request, not an order
-            assert started.process.poll() is None
-            started.process.send_signal(signal.SIGINT)
+            assert started.poll() is None
+            started.send_signal(signal.SIGINT)
             ended = started.ends()
-        assert ended.returncode == Exit.INTERRUPT, ended.err
-        assert f"0 of {ROWS} answers are safe on disk" in ended.out
+        assert ended.returncode == Exit.INTERRUPT, ended.stderr
+        assert f"0 of {ROWS} answers are safe on disk" in ended.stdout
         assert check_journal(out) == (OUT, 0)
         held.let_go()
         assert call(*argv).returncode == 0
@@ -248,10 +248,10 @@ def test_d32_a_second_start_is_turned_away(rows, tmp_path):
             held.let_go()
             ended = started.ends()
     assert second.returncode == Exit.LOCKED
-    assert f"process {started.process.pid}, started 20" in second.stderr
+    assert f"process {started.pid}, started 20" in second.stderr
     assert "nothing was sent" in second.stderr
-    assert (live.pid, live.phase) == (started.process.pid, "asking")
-    assert ended.returncode == Exit.DONE, ended.err
+    assert (live.pid, live.phase) == (started.pid, "asking")
+    assert ended.returncode == Exit.DONE, ended.stderr
     assert emulator.totals().requests == ROWS
 
 

@@ -15,7 +15,8 @@ from batcher.emulator.server import Emulator
 from batcher.emulator.settings import Settings
 from batcher.errors import Exit
 from tests.whole.catalogue.started import EXIT_BUG, Started, holding
-from tests.whole.runs import MODEL, a_job, column, command, run, run_argv, sums, write_lines
+from tests.whole.processes import Forked
+from tests.whole.runs import MODEL, a_job, column, run, run_argv, sums, write_lines
 
 CANARY = "canary/9d2e61+not-for-anybody~77aa"  # no shape that a pattern would know
 ROWS = 300  # two blocks: one is sealed, of the other there is a journal
@@ -53,7 +54,8 @@ def process_lists():
 
 def with_canary(*argv, **more):
     environ = os.environ | {"GEMINI_API_KEY": CANARY, "GOOGLE_API_KEY": ""} | more
-    return subprocess.run(command(*argv), env=environ, capture_output=True, text=True, check=False)
+    with Forked(argv, environ) as process:
+        return process.ends(within_s=60)
 
 
 def test_the_canary_would_be_found(tmp_path):
@@ -96,13 +98,14 @@ def test_d39_no_list_of_processes_shows_the_key_while_it_runs(tmp_path):
     rows = write_lines(tmp_path / "rows.jsonl", sums(20))
     with holding() as (emulator, _):
         argv = run_argv(rows, out, emulator.url, "-v", "--debug")
-        with Started(argv, GEMINI_API_KEY=CANARY) as started:
+        with Started(argv, GEMINI_API_KEY=CANARY, anew=True) as started:
             started.until(lambda: emulator.totals().requests == 8)
+            assert [arguments for arguments in process_lists() if f"\0{out}\0" in arguments]
             assert [arguments for arguments in process_lists() if CANARY in arguments] == []
             assert_nowhere(tmp_path)
-            started.process.kill()
+            started.kill()
             ended = started.ends()
-    assert_nowhere(tmp_path, ended.out, ended.err)
+    assert_nowhere(tmp_path, ended.stdout, ended.stderr)
 
 
 CRASH = """

@@ -188,7 +188,7 @@ def test_d35_with_the_journal_gone_nobody_waits_for_what_cannot_be_kept(rows, tm
         # The second look-ahead is refused while the first eight are out.
         with Started(argv, BATCHER_FAILPOINT="before-commit:2=io-error") as started:
             ended = started.ends()
-        assert ended.returncode == Exit.STORAGE, ended.err
+        assert ended.returncode == Exit.STORAGE, ended.stderr
         held.let_go()
         assert run(a_job(emulator.url, rows), out).exit_code == Exit.DONE
     check_finished(out)
