@@ -1,7 +1,7 @@
 """The command in a process of its own, without the second that its imports take: forked from one that has them.
 
 It is a process as any other (signals, kills, exit codes, open files); only how it began differs. Beginnings by
-`python -m batcher` and the installed command are for tests/test_readme.py, tests/cli/test_app.py and what needs a shell.
+`python -m batcher` and the installed command are for tests/test_readme.py, tests/cli/test_app.py and others.
 """
 
 from __future__ import annotations
