@@ -32,16 +32,52 @@ SET_UP = "python3 -m venv .venv && .venv/bin/pip install"
 ANY_PORT = "8085"
 
 
+# Two readers share the README, so that two workers can. All builds on what both type.
+FOR_BOTH = {"## The first minute", "## With a real key"}
+FOR_THE_SECOND = {
+    *("## Stop, go on, ask again", "## Read replies again", "## Lost or damaged", "## Other endpoints"),
+    *("## Read the result", "## Take it elsewhere", "## Prove it"),
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
+    """A fenced block.
+
+    Attributes:
+        section: the heading of the second level above it.
+    """
+
     line: int
+    section: str
     kind: str
     text: str
 
 
 def blocks() -> list[Block]:
-    found = re.finditer(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-    return [Block(line=README.count("\n", 0, at.start()) + 1, kind=at[1], text=at[2]) for at in found]
+    found, section = [], ""
+    for at in re.finditer(r"^```(\w*)\n(.*?)^```$|^(## [^\n]+)$", README, re.MULTILINE | re.DOTALL):
+        section = at[3] or section
+        if not at[3]:
+            line = README.count("\n", 0, at.start()) + 1
+            found.append(Block(line=line, section=section, kind=at[1], text=at[2]))
+    return found
+
+
+def read_by(reader: str) -> list[Block]:
+    """The blocks that one of the two readers types, in their order."""
+    if reader == "second":
+        return [block for block in blocks() if block.section in FOR_BOTH | FOR_THE_SECOND]
+    return [block for block in blocks() if block.section not in FOR_THE_SECOND]
+
+
+def test_between_them_two_readers_type_every_block():
+    first, second = read_by("first"), read_by("second")
+
+    assert len(blocks()) == len(re.findall("^```$", README, re.MULTILINE))
+    assert [block for block in blocks() if block not in first + second] == []
+    assert {block.section for block in first if block in second} == FOR_BOTH
+    assert {block.section for block in second} == FOR_BOTH | FOR_THE_SECOND
 
 
 def set_ups() -> list[str]:
@@ -57,12 +93,13 @@ def test_the_readme_has_the_two_commands_and_ci_runs_exactly_them():
     assert [line for line in ran if line.startswith(SET_UP)] == [first, second]
 
 
-@pytest.mark.timeout(600)  # half a hundred commands, one after the other: a busy machine takes minutes
-def test_every_block_runs_and_prints_what_it_says(tmp_path):
+@pytest.mark.timeout(600)  # dozens of commands, one after the other: a busy machine takes minutes
+@pytest.mark.parametrize("reader", ["first", "second"])
+def test_every_block_runs_and_prints_what_it_says(tmp_path, reader):
     shutil.copytree(ROOT / "jobs", tmp_path / "jobs")
     printed = ""
     with Emulator(Settings(seed=7)).in_thread() as emulator, a_shell(tmp_path, emulator.url) as shell:
-        for block in blocks():
+        for block in read_by(reader):
             where = f"README.md:{block.line}"
             match block.kind:
                 case "bash":

@@ -178,6 +178,7 @@ def test_a_stream_tells_of_every_row_once(emulator, tmp_path):
     rows = across_blocks()
     path = write_lines(tmp_path / "a.jsonl", rows)
     settings = {"model": MODEL, "base_url": emulator.url, "key": KEY, "concurrency": 8}
+    settings |= {"set": {"retry.max_backoff_s": 0.01}}
 
     async def told():
         return [outcome async for outcome in batcher.stream(path, out=tmp_path / "out", dedup=True, **settings)]
@@ -189,13 +190,22 @@ def test_a_stream_tells_of_every_row_once(emulator, tmp_path):
     assert by_task[IN_A_BLOCK + 1].response == by_task[1].response == "7"
 
 
-@settings(deadline=None, max_examples=10)
-@given(
-    texts=st.lists(
-        st.sampled_from(["What is 1 * 7?", "What is 2 * 7?", "[400] x", "[blocked] y"]), min_size=1, max_size=15
-    )
+texts = st.lists(
+    st.sampled_from(["What is 1 * 7?", "What is 2 * 7?", "[400] x", "[blocked] y"]), min_size=1, max_size=15
 )
-def test_as_many_are_asked_as_there_are_different_ones(shared, tmp_path_factory, texts):
+
+
+@pytest.mark.parametrize("examples", [5, pytest.param(60, marks=pytest.mark.slow)])
+def test_as_many_are_asked_as_there_are_different_ones(shared, tmp_path_factory, examples):
+    @settings(max_examples=examples)
+    @given(texts=texts)
+    def holds(texts):
+        check_asked_once(shared, tmp_path_factory, texts)
+
+    holds()
+
+
+def check_asked_once(shared, tmp_path_factory, texts):
     folder = tmp_path_factory.mktemp("law")
     rows = prompts(*texts)
     out = folder / "out"

@@ -337,12 +337,17 @@ def test_of_an_unfinished_run_it_says_no_numbers(emulator, tmp_path):
 prompts = st.lists(st.sampled_from([f"What is {n} * 7?" for n in range(4)] + ["[maxtokens] x", "[400] y"]), max_size=12)
 
 
-@settings(deadline=None, max_examples=15)
-@given(old=prompts.filter(bool), new=prompts.filter(bool), dedup=st.booleans(), samples=st.integers(1, 2))
-def test_taken_over_and_asked_are_the_input_and_only_what_was_asked_is_paid(
-    shared, tmp_path_factory, old, new, dedup, samples
-):
-    folder = tmp_path_factory.mktemp("law")
+@pytest.mark.parametrize("examples", [6, pytest.param(60, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
+def test_taken_over_and_asked_are_the_input_and_only_what_was_asked_is_paid(shared, tmp_path_factory, examples):
+    @settings(max_examples=examples)
+    @given(old=prompts.filter(bool), new=prompts.filter(bool), dedup=st.booleans(), samples=st.integers(1, 2))
+    def holds(old, new, dedup, samples):
+        check_taken_over(shared, tmp_path_factory.mktemp("law"), old, new, dedup=dedup, samples=samples)
+
+    holds()
+
+
+def check_taken_over(shared, folder, old, new, *, dedup, samples):
     shared.reset()
     before = write_lines(folder / "old.jsonl", [{"prompt": prompt} for prompt in old])
     after = write_lines(folder / "new.jsonl", [{"prompt": prompt} for prompt in new])
