@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import signal
 import subprocess
 import sys
 import textwrap
@@ -14,7 +15,7 @@ from batcher.engine.outcomes import COLUMNS, outcome_of_row
 from batcher.errors import Exit, JobError
 from batcher.records import Status
 from tests.api.runs import LATENCY_S, ROWS, an_emulator, slow_rows, to
-from tests.whole.runs import data, environment, sums, write_lines
+from tests.whole.runs import call, data, environment, sums, write_lines
 
 MIXED = [
     {"id": "a", "prompt": "What is 6 * 7?"},
@@ -103,9 +104,9 @@ async def test_a_retry_that_was_killed_is_told_whole(emulator, tmp_path):
     out = tmp_path / "out"
     rows = write_lines(tmp_path / "rows.jsonl", [*MIXED, {"id": "z", "prompt": "[5x503] What is 3 + 3?"}])
     await streamed(rows, **to(emulator, out))
-    argv = [sys.executable, "-m", "batcher", "retry", str(out), "--status", "truncated", "--status", "failed"]
-    killed = await asyncio.create_subprocess_exec(*argv, env=environment(BATCHER_FAILPOINT="reopened"))
-    assert await killed.wait() not in {0, 1, 2}
+    argv = ("retry", out, "--status", "truncated", "--status", "failed")
+    killed = await asyncio.to_thread(call, *argv, BATCHER_FAILPOINT="reopened")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
 
     outcomes = await streamed(rows, **to(emulator, out))
 

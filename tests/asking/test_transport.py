@@ -553,7 +553,7 @@ async def test_only_the_late_ones_are_ended():
         await asyncio.sleep(0.02)
         writer.write(reply())
 
-    async with raw_server(silence(), silence(), later) as server, a_door(server, first_byte_s=0.08) as door:
+    async with raw_server(silence(), silence(), later) as server, a_door(server, first_byte_s=0.4) as door:
         outcomes = await asyncio.gather(*(door.post(REQUEST) for _ in range(4)))
 
     kinds = [outcome.kind if isinstance(outcome, NoReply) else None for outcome in outcomes]
