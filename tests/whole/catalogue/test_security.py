@@ -129,8 +129,15 @@ main()
 """
 
 
-@pytest.mark.parametrize("loud", [pytest.param("", id="in a local"), pytest.param("1", id="in the message")])
-@pytest.mark.parametrize("more", [(), ("--debug", "-v")], ids=["plain", "debug"])
+@pytest.mark.parametrize(
+    ("more", "loud"),
+    [
+        pytest.param((), "1", id="plain-in the message"),
+        pytest.param(("--debug", "-v"), "", id="debug-in a local"),
+        pytest.param((), "", id="plain-in a local", marks=pytest.mark.slow),  # each half of it is above
+        pytest.param(("--debug", "-v"), "1", id="debug-in the message", marks=pytest.mark.slow),
+    ],
+)
 def test_d39_a_forced_crash_does_not_print_the_key(tmp_path, more, loud):
     """A crash with the key in a local variable, or in the error's own text, prints no key, with and without --debug."""
     rows = write_lines(tmp_path / "rows.jsonl", sums(20))
