@@ -31,7 +31,7 @@ async def test_the_callers_loop_goes_on_while_it_runs(slow, tmp_path):
     turning.cancel()
 
     assert run.summary.verdict == "done: 20 of 20 ok"
-    assert turns > 1_000
+    assert turns > 100
 
 
 async def test_two_at_once_share_nothing(slow, tmp_path):
@@ -94,9 +94,18 @@ async def test_cancelling_twice_leaves_at_once(tmp_path):
 
 
 async def test_a_timeout_is_a_cancellation(slow, tmp_path):
+    slow.reset()
+
+    async def runs_out(limit):
+        await asked(slow, 8)
+        limit.reschedule(asyncio.get_running_loop().time())
+
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.2):
+        async with asyncio.timeout(None) as limit:
+            running_out = asyncio.ensure_future(runs_out(limit))
             await batcher.arun(slow_rows(2_000), **to(slow, tmp_path / "out"))
+
+    await running_out
 
     assert batcher.open_run(tmp_path / "out").summary.exit_code is Exit.STOPPED
 
