@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 from tests.whole.catalogue.report import Catalogue
 
 settings.register_profile("batcher", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("thorough", settings.get_profile("batcher"), max_examples=1_000)
 settings.load_profile("batcher")
 
 

@@ -100,12 +100,13 @@ async def test_a_timeout_is_a_cancellation(slow, tmp_path):
         await asked(slow, 8)
         limit.reschedule(asyncio.get_running_loop().time())
 
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(None) as limit:
-            running_out = asyncio.ensure_future(runs_out(limit))
+    async def limited():
+        async with asyncio.timeout(None) as limit, asyncio.TaskGroup() as group:
+            group.create_task(runs_out(limit))
             await batcher.arun(slow_rows(2_000), **to(slow, tmp_path / "out"))
 
-    await running_out
+    with pytest.raises(TimeoutError):
+        await limited()
 
     assert batcher.open_run(tmp_path / "out").summary.exit_code is Exit.STOPPED
 

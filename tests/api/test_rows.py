@@ -18,6 +18,7 @@ from PIL import Image
 
 from batcher.api.rows import check_rows, spool_rows
 from batcher.errors import InputError, RunStopped, StorageError
+from tests.examples import a_few
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(),
@@ -37,6 +38,7 @@ def refused(rows, folder) -> InputError:
     return caught.value
 
 
+@a_few
 @given(rows=st.lists(st.dictionaries(st.text(), JSON, max_size=4)))
 def test_dicts_come_back_as_they_were(rows, tmp_path_factory):
     path = spool(iter(rows), tmp_path_factory.mktemp("spool"))

@@ -15,6 +15,7 @@ from batcher.records import Billed, Kind
 from batcher.store.bills import Terms, read_attempt
 from batcher.store.columns import ledger_columns
 from tests.builders import an_attempt
+from tests.examples import a_few
 from tests.store.builders import body, terms
 
 CARD = RateCard.bundled()
@@ -75,6 +76,7 @@ def attempts(draw):
     )
 
 
+@a_few
 @given(tried=st.lists(attempts(), min_size=1, max_size=6), tier=st.sampled_from((None, "flex", "batch")))
 def test_the_ledger_is_what_the_audit_computes(tried, tier):
     own: Terms = terms(tier=tier)

@@ -16,6 +16,7 @@ from batcher.money.totals import Tokens, Totals
 from batcher.records import Status
 from batcher.store.schemas import data_schema
 from tests.builders import a_job
+from tests.examples import a_few
 
 TOTALS = Totals(by_status={Status.OK: 160, Status.FAILED: 4}, tokens=Tokens(input=48_211, output=12_004))
 HOSTILE = st.one_of(
@@ -229,6 +230,7 @@ def test_settings_and_prompts_are_told():
     assert '{\n  "type": "string"\n}\n' in fences
 
 
+@a_few
 @given(name=HOSTILE, model=HOSTILE, verdict=HOSTILE, template=HOSTILE, served=HOSTILE)
 @example(name="---", model="a|b", verdict="`", template="```\n---\nlicense: mit\n---\n# x", served="<b>")
 def test_nothing_that_others_wrote_is_read_as_markdown_html_or_yaml(name, model, verdict, template, served):

@@ -14,6 +14,7 @@ from batcher.store.blockfile import SLICE
 from batcher.store.columns import answer_columns, ledger_columns
 from batcher.store.schemas import data_schema
 from tests.builders import an_attempt, an_outcome
+from tests.examples import a_few
 from tests.store.builders import AT_US, asked, body, terms
 
 SCHEMA = data_schema([], raw=False)
@@ -55,6 +56,7 @@ class OfRows:
             yield pa.record_batch({"row": list(range(start, min(start + SLICE, self.rows)))})
 
 
+@a_few
 @given(rows=st.lists(st.integers(1, 700), min_size=1, max_size=4), samples=st.integers(1, TASKS_A_STEP))
 @example(rows=[SLICE, 1], samples=1)
 def test_steps_are_cut_as_a_seal_cuts_a_block_of_small_rows(rows, samples):
@@ -74,6 +76,7 @@ def test_a_block_that_is_asked_again_has_no_steps():
     assert packer.step_of(300) == (2, 300, 428)
 
 
+@a_few
 @given(at=st.integers(1, 127), tries=st.lists(st.integers(0, 3), min_size=TASKS_A_STEP, max_size=TASKS_A_STEP))
 def test_a_step_that_is_cut_has_the_same_rows(at, tries):
     packer = a_packer(1_000)

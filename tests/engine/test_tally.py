@@ -19,6 +19,7 @@ from batcher.records import Billed, Kind, Status
 from batcher.store.bills import Terms, read_attempt, totals_of
 from tests.builders import a_reply, an_attempt, an_outcome
 from tests.engine.sessions import TROUBLE
+from tests.examples import a_few
 from tests.strategies import replies
 
 TERMS = Terms(
@@ -59,6 +60,7 @@ def test_a_session_adds_up_to_what_its_parts_will_say(made):
     assert tally.sent == len(turns)
 
 
+@a_few
 @given(st.lists(st.tuples(replies(), st.booleans()), max_size=8))
 def test_what_is_wasted_is_known_as_soon_as_it_is_paid(made):
     """As the parts say it later, when the task has its outcome."""

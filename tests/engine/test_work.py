@@ -88,7 +88,7 @@ async def test_rows_with_a_problem_end_without_a_request(tmp_path):
         assert "rows.jsonl:2" in outcomes[0].error_message
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), samples=st.integers(1, 4), rows=st.integers(1, 90), with_bad=st.booleans())
 def test_every_unfinished_task_comes_exactly_once(data, samples, rows, with_bad):
     """Whatever is done already, and whether all tasks are asked or a retry asks some of them."""

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batcher.gemini.chunks import Chunks, chunks_of
+from tests.examples import a_few
 from tests.gemini.messages import FORMATS, replies, sse
 
 A, B = {"a": 1}, {"b": '\u2028 }{ ] " é'}
@@ -27,6 +28,7 @@ def test_what_is_written_is_read(chunks: list[dict[str, Any]], form: str) -> Non
     assert chunks_of(body) == (Chunks(chunks) if body else None)
 
 
+@a_few
 @given(some_chunks, st.sampled_from([b"\n", b"\r\n", b"\r"]), st.integers(0, 30))
 def test_a_comment_before_all_changes_nothing(chunks: list[dict[str, Any]], end: bytes, lost: int) -> None:
     """Plain events are read in one go, and with a comment they are no longer plain: both ways find the same."""

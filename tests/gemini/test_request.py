@@ -20,6 +20,7 @@ from batcher.gemini.request import (
     text_request,
 )
 from batcher.job.spec import Auth, Dialect, Stream
+from tests.examples import a_few
 from tests.gemini.requests import bases, requests
 
 MODEL = "gemini-2.5-flash"
@@ -79,6 +80,7 @@ def test_the_bytes_of_a_plain_prompt() -> None:
     )
 
 
+@a_few
 @given(requests, dialects)
 def test_what_is_encoded_folds_back(body: dict[str, Any], dialect: Dialect) -> None:
     request = canonical(body)
@@ -86,6 +88,7 @@ def test_what_is_encoded_folds_back(body: dict[str, Any], dialect: Dialect) -> N
     assert canonical(orjson.loads(encode(request, dialect=dialect, model=MODEL))) == request
 
 
+@a_few
 @given(bases, dialects, st.booleans(), prompts, st.none() | prompts)
 def test_the_fast_path_sends_and_hashes_the_same(
     body: dict[str, Any], dialect: Dialect, stream: bool, prompt: str, system: str | None
@@ -110,6 +113,7 @@ def test_a_base_brings_no_contents() -> None:
         TextEncoder({"contents": []}, dialect=Dialect.GOOGLE, model=MODEL)
 
 
+@a_few
 @given(requests)
 def test_the_hash_is_blind_to_spelling_order_and_dialect(body: dict[str, Any]) -> None:
     request = canonical(body)
@@ -194,6 +198,7 @@ def test_a_stream_is_asked_for_in_the_path(stream: Stream, verbless: bool, expec
     assert where == f"/v1/models/gemini-2.5-flash{expected}"
 
 
+@a_few
 @given(requests)
 def test_only_the_flat_dialect_says_in_the_body_whether_it_wants_a_stream(body: dict[str, Any]) -> None:
     request = canonical(body)

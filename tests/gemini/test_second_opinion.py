@@ -129,7 +129,7 @@ def test_any_reply_in_googles_spelling(body: dict[str, Any]) -> None:
     assert_same(read(raw), theirs(raw))
 
 
-@settings(max_examples=50)
+@settings(max_examples=20)
 @given(whole_messages(), st.data())
 def test_any_stream_in_googles_spelling(message: dict[str, Any], data: st.DataObject) -> None:
     """What it hands over chunk by chunk is what we make of the whole."""
@@ -161,7 +161,7 @@ def test_the_mixed_body_that_it_sends_is_folded() -> None:
     }
 
 
-@settings(max_examples=50)
+@settings(max_examples=20)
 @given(requests)
 def test_it_understands_what_we_send(body: dict[str, Any]) -> None:
     sent = orjson.loads(encode(canonical(body), dialect=Dialect.GOOGLE, model="m"))

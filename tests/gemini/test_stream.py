@@ -14,6 +14,7 @@ from batcher.gemini.refusal import OK, judge
 from batcher.gemini.reply import Cut, Unreadable, read
 from batcher.gemini.stream import _folded, _plain, fold
 from batcher.records import Answer, Billed, Candidate, Kind, Reply, Usage
+from tests.examples import a_few
 from tests.gemini.bodies import seen, seen_stream
 from tests.gemini.messages import FORMATS, array, ndjson, replies, sse, streamed, whole_messages
 
@@ -49,6 +50,7 @@ def as_far_as_read(body: bytes, *, asked: bool = True) -> tuple[Answer, bool]:
 # --- laws
 
 
+@a_few
 @given(whole_messages(), st.data(), forms)
 def test_the_chunks_of_a_reply_add_up_to_it(message: dict[str, Any], data: st.DataObject, form: str) -> None:
     chunks = data.draw(streamed(message))
@@ -88,6 +90,7 @@ def nearly_plain(draw: st.DrawFn) -> list[dict[str, Any]]:
     return chunks
 
 
+@a_few
 @given(nearly_plain() | st.lists(replies, max_size=4))
 def test_a_plain_stream_is_folded_as_any_other(chunks: list[dict[str, Any]]) -> None:
     assert _plain(chunks) in (None, _folded(chunks))
@@ -107,6 +110,7 @@ def test_a_stream_of_plain_text_is_plain(dialect: str) -> None:
     assert _plain([*chunks, chunks[0]]) is None
 
 
+@a_few
 @given(st.lists(replies, min_size=1, max_size=4))
 def test_the_three_formats_say_the_same(chunks: list[dict[str, Any]]) -> None:
     one, other, third = (as_far_as_read(write(chunks)) for write in FORMATS.values())
@@ -114,6 +118,7 @@ def test_the_three_formats_say_the_same(chunks: list[dict[str, Any]]) -> None:
     assert one == other == third
 
 
+@a_few
 @given(st.lists(replies, max_size=4), st.integers(0, 4))
 def test_folding_the_beginning_first_changes_nothing(chunks: list[dict[str, Any]], cut: int) -> None:
     assert fold([fold(chunks[:cut]), *chunks[cut:]]) == fold(chunks)
@@ -128,6 +133,7 @@ def test_one_chunk_is_the_message(message: dict[str, Any]) -> None:
     assert read(orjson.dumps(fold([message]))) == read(orjson.dumps(message))
 
 
+@a_few
 @given(whole_messages(), st.data(), forms)
 def test_no_beginning_of_a_stream_is_taken_for_all(message: dict[str, Any], data: st.DataObject, form: str) -> None:
     message.pop("promptFeedback", None)  # a prompt that is blocked has no more to come

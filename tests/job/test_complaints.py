@@ -5,6 +5,7 @@ from pydantic import BaseModel, ValidationError
 
 from batcher.job.complaints import complaints, said, shown
 from batcher.job.spec import Job
+from tests.examples import a_few
 
 GOOD = {"name": "a", "model": "m", "input": {"files": ["x"]}}
 SECTIONS = {
@@ -103,6 +104,7 @@ def test_a_complaint_names_the_setting_as_the_file_does(path, line):
     assert said("p", path, "x") == line
 
 
+@a_few
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists))
 def test_a_value_is_shown_on_one_short_line(value):
     assert "\n" not in shown(value)

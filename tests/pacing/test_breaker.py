@@ -16,6 +16,7 @@ from batcher.pacing.breaker import (
     grown,
     restart_size,
 )
+from tests.examples import a_few
 from tests.fakes import jitter, steady
 
 
@@ -54,6 +55,7 @@ def test_when_it_opens(replies, every_s, opens):
     assert opened(replies, every_s=every_s) is opens
 
 
+@a_few
 @given(
     st.lists(st.tuples(st.sampled_from([0.0, 0.01, 0.5, 2.0]), st.booleans()), max_size=300)
     | st.lists(st.tuples(st.just(0.05), st.sampled_from([True, False, False])), min_size=100, max_size=300),

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from batcher.prompts.merge import base_request, merge, own_request, own_settings
 from tests.builders import a_job
+from tests.examples import a_few
 
 settings = st.fixed_dictionaries(
     {}, optional={"temperature": st.floats(0, 2), "top_p": st.floats(0, 1), "seed": st.integers(0, 99)}
@@ -28,6 +29,7 @@ def test_the_rows_own_word_stands_and_the_jobs_fills_in(base: dict, own: dict) -
     }
 
 
+@a_few
 @given(requests)
 def test_nothing_changes_a_request_that_nobody_contradicts(base: dict) -> None:
     assert merge(base, {}) == base

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from batcher.prompts.budget import MAX_RENDERED_CHARACTERS, TooLargeError
 from batcher.prompts.sandbox import NullError, Sandbox, text_of
+from tests.examples import a_few
 from tests.strategies import json_values, texts
 
 
@@ -16,6 +17,7 @@ def shown(source: str, **values: Any) -> str:
     return Sandbox().from_string(source).render(**values)
 
 
+@a_few
 @given(json_values.filter(lambda value: value is not None))
 def test_every_value_but_null_prints(value: Any) -> None:
     assert shown("{{ v }}", v=value) == text_of(value)

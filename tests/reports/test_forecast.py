@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from batcher.engine.outlook import Money, PriceChange, Resume
 from batcher.reports.forecast import forecast_json, forecast_lines, full_run
+from tests.examples import a_few
 from tests.reports.builders import a_forecast, an_estimate
 
 UNKNOWN = an_estimate(cost_usd=None, most_usd=None, unpriced=("gemini-99",))
@@ -169,6 +170,7 @@ def test_a_prompt_can_neither_colour_nor_format_the_screen():
     assert "\x1b[31m" not in "".join(coloured).replace("\ufffd[31m", "")
 
 
+@a_few
 @given(st.text(max_size=900), st.integers(40, 160))
 def test_no_text_breaks_the_screen(text, width):
     first = replace(a_forecast().first, prompt=text, id=text, where=text)

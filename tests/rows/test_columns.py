@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from batcher.rows.arrays import from_objects
 from batcher.rows.columns import INT64_MAX, MAX_COLUMNS, OTHER_COLUMNS, Census, Frozen, plain
+from tests.examples import a_few
 from tests.strategies import json_rows, typed_rows
 
 
@@ -50,6 +51,7 @@ def test_the_type_of_a_column_holds_all_its_values(values: list[Any], kind: pa.D
     assert (column.type, column.is_json) == (kind, is_json)
 
 
+@a_few
 @given(st.lists(json_rows, max_size=8))
 def test_no_row_is_too_odd_for_the_schema_made_from_it(rows: list[dict[str, Any]]) -> None:
     columns = frozen(*rows)
@@ -72,6 +74,7 @@ def test_columns_of_one_type_are_not_json(rows: list[dict[str, Any]]) -> None:
     assert not any(column.is_json for column in frozen(*rows).columns)
 
 
+@a_few
 @given(st.lists(json_rows, max_size=8), st.integers(0, 8))
 def test_it_does_not_matter_in_which_batches_rows_are_seen(rows: list[dict[str, Any]], at: int) -> None:
     census = Census()

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from batcher.errors import PlanChanged
 from batcher.rows.containers import parse_text
+from tests.examples import a_few
 from tests.rows.files import an_input, planned, read_back, write_lines
 
 cells = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\r\0"), max_size=12)
@@ -76,6 +77,7 @@ CONTAINERS = {
 }
 
 
+@a_few
 @given(rows, st.integers(1, 6), st.integers(20, 300))
 def test_a_row_is_the_same_in_every_container(content: Rows, block_rows: int, max_block_bytes: int) -> None:
     with TemporaryDirectory() as folder:

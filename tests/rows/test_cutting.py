@@ -17,6 +17,7 @@ from batcher.rows.csvfiles import CsvGrammar
 from batcher.rows.cutting import Grammar, read_records
 from batcher.rows.jsonarrays import ArrayGrammar
 from batcher.rows.lines import Lines
+from tests.examples import a_few
 from tests.strategies import json_rows
 
 COMMA = CsvGrammar(",")
@@ -64,6 +65,7 @@ def test_csv_is_cut_where_its_writer_ended_a_row(rows: list[list[str]], end: str
     assert b"".join(piece.raw for piece in cut(COMMA, data, chunk=chunk)) == data
 
 
+@a_few
 @given(st.lists(json_rows, max_size=6), st.sampled_from([None, 1]), st.booleans(), st.integers(1, 9))
 def test_an_array_is_cut_at_its_own_commas(
     rows: list[dict[str, Any]], indent: int | None, is_ascii: bool, chunk: int

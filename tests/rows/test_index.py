@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from batcher.errors import StorageError
 from batcher.rows.blocks import Extent, numbered
 from batcher.rows.index import Index, check_unchanged, load_index, save_index
+from tests.examples import a_few
 from tests.rows.files import an_input, planned, write_lines, write_table
 from tests.strategies import json_rows
 
@@ -28,6 +29,7 @@ def an_index(rows: int = 9) -> Index:
     return planned(an_input("a.jsonl", "b.parquet"), Path())
 
 
+@a_few
 @given(st.lists(json_rows, max_size=6))
 def test_what_is_saved_is_loaded(rows: list[dict[str, Any]]) -> None:
     with TemporaryDirectory() as folder:

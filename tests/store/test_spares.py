@@ -102,7 +102,7 @@ letters = st.sampled_from("abc ")
 runs = st.lists(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=12), max_size=3)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(asked=st.lists(letters, max_size=14), old=runs, samples=st.integers(1, 3), wanted=st.booleans())
 def test_it_finds_what_looking_through_all_of_them_would(tmp_path_factory, asked, old, samples, wanted):
     """The index against the plainest way to say the same."""
