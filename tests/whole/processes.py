@@ -1,7 +1,8 @@
 """The command in a process of its own, without the second that its imports take: forked from one that has them.
 
-It is a process as any other (signals, kills, exit codes, open files); only how it began differs. Beginnings by
-`python -m batcher` and the installed command are for tests/test_readme.py, tests/cli/test_app.py and others.
+It is a process as any other (signals, kills, exit codes, open files). Only how it began differs, and that at its end
+nothing runs that was registered with `atexit`. Beginnings by `python -m batcher` and by the installed command are for
+tests/test_readme.py, tests/cli/test_app.py and others.
 """
 
 from __future__ import annotations
@@ -112,8 +113,13 @@ def _become(
 
 
 def _command(argv: list[str]) -> None:
+    """As the interpreter does it: an error that nobody caught is the hook's, which may leave with an exit code."""
     sys.argv = ["batcher", *argv]
-    main()
+    try:
+        main()
+    except Exception:  # noqa: BLE001  all of them
+        sys.excepthook(*sys.exc_info())
+        sys.exit(1)
 
 
 def _anew(argv: list[str]) -> None:
