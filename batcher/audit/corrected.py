@@ -38,21 +38,29 @@ def settled(rows: pa.Table) -> tuple[pa.Table, pa.Table, pa.Table]:
     if pc.all(asked).as_py():
         return rows, rows.slice(0, 0), rows.slice(0, 0)
     corrections = rows.filter(pc.invert(asked)).to_pylist()
-    wanted = {_key(row) for row in corrections}
-    keys = list(zip(column(rows, "task").to_pylist(), column(rows, "attempt").to_pylist(), strict=True))
-    touched = pa.array([key in wanted for key in keys], pa.bool_())
-    found = {_key(row): row for row in rows.filter(pc.and_(asked, touched)).to_pylist()}
+    firsts = _firsts(rows, asked, {_key(row) for row in corrections})
+    found = {_key(row): row for row in rows.take(firsts).to_pylist()}
     astray = [row for row in corrections if _key(row) not in found]
     for row in corrections:
         if (old := found.get(_key(row))) is not None:
             found[_key(row)] = _net(old, row)
     again = pa.Table.from_pylist(list(found.values()), rows.schema)
-    untouched = rows.filter(pc.and_(asked, pc.invert(touched)))
+    untouched = rows.filter(pc.and_(asked, pc.invert(pc.is_in(pa.array(range(rows.num_rows)), firsts))))
     return pa.concat_tables([untouched, again]), again, pa.Table.from_pylist(astray, rows.schema)
 
 
 def _asked(rows: pa.Table) -> Any:
     return pc.fill_null(pc.not_equal(column(rows, "role"), CORRECTION), fill_value=True)
+
+
+def _firsts(rows: pa.Table, asked: Any, wanted: set[tuple[int, int]]) -> pa.Array:
+    """Where the requests are that are corrected; the second of a number stays what it is, and will be found."""
+    names = (column(rows, name).to_pylist() for name in ("task", "attempt"))
+    places: dict[tuple[int, int], int] = {}
+    for at, (task, n, is_request) in enumerate(zip(*names, asked.to_pylist(), strict=True)):
+        if is_request and (task, n) in wanted:
+            places.setdefault((task, n), at)
+    return pa.array(places.values(), pa.int64())
 
 
 def _key(row: Mapping[str, Any]) -> tuple[int, int]:
@@ -66,10 +74,11 @@ def _net(old: Mapping[str, Any], by: Mapping[str, Any]) -> dict[str, Any]:
     net |= {name: _details(old[name], by[name]) for name in DETAILS}
     if net["billed"] != "yes":
         net |= {"service_tier": None, "tier_source": None}
-    if net["billed"] != "maybe":
+    # Differences take what nobody knows for nothing: what is left then is nothing again, and is unknown.
+    if net["billed"] != "maybe" and not net["reserve_usd"]:
         net["reserve_usd"] = None
-    if net["billed"] == "maybe" or (net["billed"] == "yes" and net["price_id"] is None):
-        net["cost_usd"] = None  # nobody knows it
+    if net["billed"] != "no" and net["price_id"] is None and not net["cost_usd"]:
+        net["cost_usd"] = None
     return net
 
 

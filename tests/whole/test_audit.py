@@ -19,7 +19,7 @@ from batcher.engine.reparse import reparse
 from batcher.errors import Exit
 from batcher.store.failpoints import FailPoints
 from batcher.store.rundir import RunDir
-from tests.audit.forge import forge, with_value
+from tests.audit.forge import forge, twice, with_value
 from tests.whole.runs import a_job, column, data, emulator_settings, ledger, proved, retry, run, sums, write_lines
 
 ROWS = 300  # two blocks: 256 and 44
@@ -210,6 +210,12 @@ def test_a_correction_that_is_wrong_is_found(misread: Path, name: str, value: An
     assert call(["reparse", str(misread)]) == Exit.DONE
     forge(RunDir.at(misread).ledger(1, 2), changed(name, value))
     assert wanted in {each.wanted for each in audit(misread).findings}
+
+
+def test_a_corrected_attempt_that_is_there_twice_is_found(misread: Path) -> None:
+    assert call(["reparse", str(misread)]) == Exit.DONE
+    forge(RunDir.at(misread).ledger(1, 1), twice(0))
+    assert "attempts numbered 1, 2, 3, … in each task" in {each.wanted for each in audit(misread).findings}
 
 
 # --- answers that are paid for elsewhere
