@@ -56,6 +56,8 @@ T = TypeVar("T")
 Log = Callable[[str], None]
 OpenDoor = Callable[[Plan, Secret], contextlib.AbstractAsyncContextManager[Transport]]
 
+_MOST_UNSERVED_S = 120.0  # a mistyped host is not sat out for six hours
+
 
 def wall_us() -> int:
     """Wall time, microseconds since the epoch, UTC."""
@@ -229,13 +231,14 @@ async def _ask_all(
     )
     used = await used_today(plan, rows, journal, now_us=options.wall_us())
     retry = plan.job.retry
+    patience = Patience(max_outage_s=retry.max_outage_s, unserved_s=_MOST_UNSERVED_S, probe_after_s=retry.probe_after_s)
     gate = Gate(
         quotas,
         slots=limits.concurrency,
         now=loop.time,
         wall_us=options.wall_us,
         used_today=used,
-        patience=Patience(max_outage_s=retry.max_outage_s, probe_after_s=retry.probe_after_s),
+        patience=patience,
         chance=random.random,
     )
     async with open_door(plan, key) as door:

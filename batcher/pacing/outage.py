@@ -25,10 +25,12 @@ class Patience:
 
     Attributes:
         max_outage_s: one that lasts longer ends the run.
+        unserved_s: so does one of an origin that has never answered: it may be a slip of the pen.
         probe_after_s: as `Breaker` has it.
     """
 
     max_outage_s: float = 21_600.0
+    unserved_s: float = 21_600.0
     probe_after_s: float = PROBE_AFTER_S
 
 
@@ -101,7 +103,7 @@ class Origin:
         self._all = slots.size
         self._now = now
         self._wall_us = wall_us
-        self._max_outage_s = patience.max_outage_s
+        self._patience = patience
         self._since_us = 0
         self._timer: asyncio.TimerHandle | None = None  # of the next probe, of the end, or of more slots
 
@@ -150,7 +152,8 @@ class Origin:
         next_s, since_s = self.breaker.next_probe_s, self.breaker.since_s
         assert next_s is not None
         assert since_s is not None
-        end_s = since_s + self._max_outage_s
+        most_s = self._patience.max_outage_s
+        end_s = since_s + (most_s if self.breaker.answers else min(most_s, self._patience.unserved_s))
         self._after(min(next_s, end_s) - now_s, self._probe if next_s < end_s else self._give_up)
 
     def _probe(self) -> None:

@@ -25,6 +25,7 @@ class Desk:
         quotas: Quotas = Quotas(),  # noqa: B008  frozen
         max_outage_s: float = HOURS_6,
         chance: float = 0.5,
+        unserved_s: float = HOURS_6,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.clock = FakeClock(follow=loop.time)
@@ -33,7 +34,7 @@ class Desk:
             slots=slots,
             now=loop.time,
             wall_us=self.clock,
-            patience=Patience(max_outage_s=max_outage_s),
+            patience=Patience(max_outage_s=max_outage_s, unserved_s=unserved_s),
             chance=lambda: chance,
         )
         self.ends: list[OutageTooLong] = []
@@ -275,6 +276,24 @@ def test_a_pause_that_comes_while_the_probe_waits_holds_it_and_lets_another_lane
         desk.answer(permit)
         assert not (await paused).is_probe
         assert asyncio.get_running_loop().time() == pytest.approx(101, abs=0.1)
+
+    virtually(main())
+
+
+@pytest.mark.parametrize(("answers", "ends_after_s"), [(0, 120), (1, HOURS_6)])
+def test_an_origin_that_has_never_answered_is_not_sat_out_for_long(answers, ends_after_s):
+    async def main() -> None:
+        desk = Desk(unserved_s=120)
+        for _ in range(answers):
+            desk.answer(await desk.gate.admit("a", 1))
+        await desk.break_down()
+        while not desk.ends:
+            waiting = asyncio.create_task(desk.retry())
+            await asyncio.wait([waiting], timeout=200)
+            if waiting.done():
+                desk.fail(waiting.result())
+            waiting.cancel()
+        assert desk.ended_at_s == pytest.approx(ends_after_s, abs=0.1)
 
     virtually(main())
 
