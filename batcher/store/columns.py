@@ -73,12 +73,30 @@ def slice_columns(  # noqa: PLR0913, PLR0917  as `data_columns` and `ledger_colu
     schema: pa.Schema,
     terms: Terms,
 ) -> tuple[pa.RecordBatch, pa.RecordBatch]:
-    """What `answer_columns` and `ledger_columns` make, for less where every task was answered at its first request."""
-    usage = usage_arrays([reads[0].usage for reads in asked]) if asked and is_plain(outcomes, asked) else None
+    """What `answer_columns` and `ledger_columns` make, for less: an answer's token counts are those of its attempt."""
+    usage = usage_arrays([read.usage for reads in asked for read in reads])
     return (
-        answer_columns(outcomes, asked, earlier, schema, terms, usage),
+        answer_columns(outcomes, asked, earlier, schema, terms, _of_answers(usage, outcomes, asked)),
         ledger_columns(asked, block, terms, usage),
     )
+
+
+def _of_answers(
+    usage: Sequence[pa.Array], outcomes: Sequence[Outcome], asked: Sequence[Sequence[Read]]
+) -> Sequence[pa.Array]:
+    """Of what there is for every attempt, what belongs to the one that answered each task."""
+    places: list[int | None] = []
+    first = 0
+    for outcome, reads in zip(outcomes, asked, strict=True):
+        if is_plain(outcome, reads):
+            places.append(first)
+        else:
+            places.append(next((first + n for n, each in enumerate(reads) if each.attempt.n == outcome.answered), None))
+        first += len(reads)
+    if first == len(outcomes) and None not in places:
+        return usage
+    taken = pa.array(places, pa.int64())
+    return [array.take(taken) for array in usage]
 
 
 def answer_columns(  # noqa: PLR0913, PLR0917  as `data_columns`
@@ -91,7 +109,7 @@ def answer_columns(  # noqa: PLR0913, PLR0917  as `data_columns`
 ) -> pa.RecordBatch:
     """The columns of `data/` that outcomes and attempts decide.
 
-    As of `data_columns`; `usage`: what `usage_arrays` made of the answers for the ledger, where that has the same rows.
+    As of `data_columns`; `usage`: what `usage_arrays` makes of the answers, where somebody has it.
     """
     row = row_bills(outcomes, asked, earlier)
     ended = Outcome._make(zip(*outcomes, strict=True) if outcomes else [()] * len(Outcome._fields))
@@ -150,7 +168,7 @@ def answer_columns(  # noqa: PLR0913, PLR0917  as `data_columns`
 def ledger_columns(
     asked: Sequence[Sequence[Read]], block: int, terms: Terms, usage: Sequence[pa.Array] | None = None
 ) -> pa.RecordBatch:
-    """One slice of `attempts/`: a row for every attempt, in task and attempt order. `usage`: as of `answer_columns`."""
+    """One slice of `attempts/`: a row for every attempt, in task and attempt order. `usage`: its `usage_arrays`."""
     reads = [read for task in asked for read in task]
     count = len(reads)
     attempts = zip(*(read.attempt for read in reads), strict=True) if reads else [()] * len(Attempt._fields)
