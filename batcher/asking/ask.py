@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_result
+from tenacity import DoSleep, RetryCallState, Retrying, retry_if_result
 
 from batcher.asking.health import Health
 from batcher.asking.room import SMALL_BYTES
@@ -147,7 +147,13 @@ class Asker:
         """Whether anybody was answered; until then, what is no answer leaves its task open. The session knows."""
         self.in_flight: set[OpenTask] = set()
         self.draining = False
-        self._idle: list[AsyncRetrying] = []
+        self._retrying = Retrying(
+            retry=retry_if_result(_asks_again),
+            stop=lambda state: self._spent(_task_of(state), _turn_of(state).verdict),
+            wait=lambda state: self._wait_s(_task_of(state), _turn_of(state).verdict),
+            retry_error_callback=_turn_of,
+        )
+        self._retrying.begin()
 
     async def ask(self, task: OpenTask, permit: Permit) -> Ending:
         """Ask `task`, admitted by `permit`, until it ends; its records are committed when this returns.
@@ -227,37 +233,23 @@ class Asker:
             self._gate.pause(task.lane, verdict.quota, self._hinted(verdict))
 
     async def _again(self, task: OpenTask, made: list[Turn]) -> Turn:
-        """Hand the turn that was made to tenacity as if it had made it, and let it make the others."""
-        # One for each task at a time, and used again: a retrier holds on to itself and to the last reply through its
-        # `iter_state`, which was 20 objects of garbage a retry and a collector that stood in the way for 0.2 s.
-        retrying = self._idle.pop() if self._idle else self._retrying()
-        try:
-            last: Turn = await retrying(self._next_turn, task, made)
-        finally:
-            retrying.iter_state.reset()
-            self._idle.append(retrying)
-        return last
+        """Let tenacity say after each turn, the one that was made first, whether to ask again, and when."""
+        # Its decisions, not its loop: that makes a coroutine of each of them, which was half of what a retry cost. As
+        # nothing is awaited between two decisions of a task, all tasks share the one that decides.
+        decide = self._retrying.iter
+        state = RetryCallState(self._retrying, None, (task,), {})
+        state.set_result(made.pop())
+        while isinstance(wait_s := decide(state), DoSleep):
+            await self._set_aside(task, _turn_of(state))
+            state.prepare_for_next_attempt()
+            await self._world.sleep(wait_s)
+            permit = await self._gate.admit(task.lane, task.request.estimated_tokens, retry=True)
+            task.waiting = False
+            state.set_result(await self._turn(task, permit))
+        return _turn_of(state)
 
-    def _retrying(self) -> AsyncRetrying:
-        return AsyncRetrying(
-            retry=retry_if_result(_asks_again),
-            stop=lambda state: self._spent(_task_of(state), _turn_of(state).verdict),
-            wait=lambda state: self._wait_s(_task_of(state), _turn_of(state).verdict),
-            before_sleep=self._set_aside,
-            sleep=self._world.sleep,
-            retry_error_callback=_turn_of,
-        )
-
-    async def _next_turn(self, task: OpenTask, made: list[Turn]) -> Turn:
-        if made:
-            return made.pop()
-        permit = await self._gate.admit(task.lane, task.request.estimated_tokens, retry=True)
-        task.waiting = False
-        return await self._turn(task, permit)
-
-    async def _set_aside(self, state: RetryCallState) -> None:
+    async def _set_aside(self, task: OpenTask, turn: Turn) -> None:
         """Keep the failed attempt, admit the next one in the same commit, and give the slot back."""
-        task, turn = _task_of(state), _turn_of(state)
         request = task.request
         admission = (task.task, task.attempts + 1, request.input_bound, request.output_bound, self._world.wall_us())
         await self._journal.retry(task.task, turn.attempt.n, pack_attempt(turn.attempt), admission)

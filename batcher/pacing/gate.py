@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from batcher.pacing.lane import Lane
 from batcher.pacing.outage import Origin, Outage, OutageTooLong, Patience
-from batcher.pacing.permit import OPEN_TASKS, OUTAGE, RETRY_BUDGET, DayQuotaReached, Permit, Quotas
+from batcher.pacing.permit import CONCURRENCY, OPEN_TASKS, OUTAGE, RETRY_BUDGET, DayQuotaReached, Permit, Quotas
 from batcher.pacing.retries import RetryBudget
 from batcher.pacing.slots import Slots
 
@@ -90,6 +90,8 @@ class Gate:
         for lane in self._lanes.values():
             if lane.waits_for:
                 return lane.waits_for
+        if self._slots.waiting:
+            return CONCURRENCY
         if self._affording.free <= 0:
             return RETRY_BUDGET
         return OPEN_TASKS if self._open.waiting else ""

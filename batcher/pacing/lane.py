@@ -121,11 +121,20 @@ class Lane:
         return self._permit(now_s, estimate, amount, doubt)
 
     async def admit(self, estimate: int, *, retry: bool) -> Permit:
-        """A permit once it may go, in the order of asking; a retry before every new row that is not at the head yet."""
+        """A permit once it may go, in the order of asking; a retry before every new row that is not at the head yet.
+
+        Where only the slot is waited for, its own line is the lane's: with somebody at the head for a turn of the loop,
+        all who came home in that turn would be told to wait.
+        """
         permit = self.admit_now(estimate)
         if permit is not None:
             return permit
         since_s = self._now()
+        if self._unlimited is not None and not self._pauses and self._turn.free > 0:
+            lent = await self._slots.take(ahead=retry)
+            if not self._pauses:
+                return self._unlimited._replace(waited_s=self._now() - since_s, is_probe=lent)
+            self._slots.give_back(lent=lent)
         await self._turn.take(ahead=retry)
         try:
             amount, doubt, lent = await self._pass_all(estimate)

@@ -120,6 +120,44 @@ def test_a_wait_for_a_slot_is_first_come_first_served_over_the_lanes():
     assert run_virtual(main()) == ["first", "a1", "b1", "a2"]
 
 
+def test_who_waits_for_a_slot_keeps_nobody_out_who_comes_in_the_turn_in_which_it_is_handed_over():
+    async def main() -> tuple[list[Permit | None], list[str]]:
+        desk = a_desk(slots=3)
+        out = [await desk.admit(str(n)) for n in range(3)]
+        await desk.queue(desk.admit("retry", retry=True), desk.admit("new"))
+        taken = []
+        for permit in out:  # three come home in one turn of the loop; two of their slots are handed over
+            desk.gate.free(permit)
+            taken.append(desk.gate.admit_now("a", 1))
+        await asyncio.sleep(0.001)
+        return taken, desk.order[3:]
+
+    (first, second, third), order = run_virtual(main())
+    assert (first, second) == (None, None)
+    assert third is not None
+    assert order == ["retry", "new"]
+
+
+def test_a_pause_that_comes_while_many_wait_for_a_slot_holds_them_all():
+    async def main() -> Desk:
+        desk = a_desk(slots=1)
+        permit = await desk.admit("first")
+        await desk.queue(desk.admit("a"), desk.admit("b"))
+        desk.gate.pause("a", "requests/min", 7.0)
+        desk.gate.free(permit)
+        await asyncio.sleep(6.9)
+        assert desk.order == ["first"]
+        assert desk.gate.in_flight == 0
+        await asyncio.sleep(1)
+        desk.gate.free(desk.permits["a"])
+        await asyncio.sleep(0.001)
+        return desk
+
+    desk = run_virtual(main())
+    assert desk.order == ["first", "a", "b"]
+    assert desk.at("a") == pytest.approx(7.0, abs=0.01)
+
+
 def test_a_permit_says_how_long_it_waited():
     async def main() -> float:
         desk = a_desk(rpm(60))
