@@ -127,7 +127,7 @@ class Mender:
             rows = self._saved(final) if final in broken else iter(())
             self._put_ledger(found, number, rows, totals)
             sound.append(final)
-        missing = rebuilt_ledger(self._part(found), sound, block=no, maybe=totals.maybe_billed, terms=plan.terms)
+        missing = rebuilt_ledger(self._part(found), sound, block=no, totals=totals, terms=plan.terms)
         first = found.ledgers[0]
         self._put_ledger(found, first, _chain(list(sound_rows(plan.rundir.ledger(no, first))), missing), totals)
         self._failpoints.hit("ledger-rebuilt")

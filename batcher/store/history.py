@@ -24,12 +24,10 @@ class Past:
 
     Attributes:
         numbers: of its attempts that have a row.
-        maybe: how many of these may have been billed.
         used: their sums; `attempts` is the highest number, so that the next gets the next one.
     """
 
     numbers: frozenset[int]
-    maybe: int
     used: Earlier
 
 
@@ -51,7 +49,7 @@ def _rows(files: Iterable[Path], tasks: frozenset[int]) -> Iterator[tuple[Mappin
 
 
 def _and_also(past: Past | None, row: Mapping[str, Any], started_at: int) -> Past:
-    before = past or Past(numbers=frozenset(), maybe=0, used=_nothing(started_at))
+    before = past or Past(numbers=frozenset(), used=_nothing(started_at))
     number: int = row["attempt"]
     used = replace(
         before.used,
@@ -66,8 +64,7 @@ def _and_also(past: Past | None, row: Mapping[str, Any], started_at: int) -> Pas
             output_tokens=used.output_tokens + billed.billed_output,
             cost_usd=_sum(used.cost_usd, row["cost_usd"]),
         )
-    maybe = before.maybe + (row["billed"] == Billed.MAYBE)
-    return Past(numbers=before.numbers | {number}, maybe=maybe, used=used)
+    return Past(numbers=before.numbers | {number}, used=used)
 
 
 def _nothing(started_at: int) -> Earlier:

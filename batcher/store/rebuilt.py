@@ -7,13 +7,17 @@ how, was in the lost file alone; so were waits, quotas and the reserves of reque
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from batcher.money.cost import Priced, TierSource, fusd
+from batcher.money.totals import Totals
 from batcher.money.usage import Buckets
 from batcher.records import Answer, Attempt, Billed, Kind, Status, Usage
 from batcher.store.bills import NO_USAGE, Earlier, Read, Terms, priced_attempt
@@ -23,6 +27,7 @@ from batcher.store.salvage import sound_rows
 from batcher.store.schemas import COUNTS, DETAILS
 
 REBUILT = "rebuilt"
+_THROTTLED = 429
 _ANSWERED = {
     Status.OK: Kind.OK,
     Status.TRUNCATED: Kind.OK,
@@ -35,13 +40,12 @@ _COLUMNS = (
 )
 _NO_PAST = Past(
     numbers=frozenset(),
-    maybe=0,
     used=Earlier(attempts=0, input_tokens=0, output_tokens=0, cost_usd=Decimal(0), started_at=0),
 )
 
 
 def rebuilt_ledger(
-    part: Path, others: Sequence[Path], *, block: int, maybe: int, terms: Terms
+    part: Path, others: Sequence[Path], *, block: int, totals: Totals, terms: Terms
 ) -> Iterator[pa.RecordBatch]:
     """Ledger rows for the attempts that a part counts and no ledger file of its block has.
 
@@ -49,21 +53,41 @@ def rebuilt_ledger(
         part: readable, at least in parts.
         others: the ledger files of the block that are there.
         block: its number.
-        maybe: how many attempts of the block may have been billed without an answer, by its totals.
+        totals: of the block: which of its attempts may have been billed or met a 429 nobody knows, but how many.
         terms: of the run.
     """
-    doubtful = maybe
+    left = _Left.of(totals, others)
     for batch in sound_rows(part):
         rows = _as_rows(batch)
         past = past_of(others, frozenset(row["task"] for row in rows))
-        reads: list[list[Read]] = []
-        for row in rows:
-            known = past.get(row["task"], _NO_PAST)
-            doubtful -= known.maybe
-            missing = _missing(row, known, terms, doubtful)
-            doubtful -= sum(read.attempt.billed is Billed.MAYBE for read in missing)
-            reads.append(missing)
+        reads = [_missing(row, past.get(row["task"], _NO_PAST), terms, left) for row in rows]
         yield ledger_columns(reads, block, terms)
+
+
+@dataclass(slots=True)
+class _Left:
+    """Attempts of a kind that the totals count and no row has yet; the first whose kind nobody knows get it."""
+
+    maybe: int
+    throttled: int
+
+    @classmethod
+    def of(cls, totals: Totals, files: Sequence[Path]) -> _Left:
+        left = cls(totals.maybe_billed, totals.throttled)
+        for batch in chain.from_iterable(map(sound_rows, files)):
+            left.maybe -= pc.sum(pc.equal(batch.column("billed"), Billed.MAYBE.value)).as_py() or 0
+            left.throttled -= pc.sum(pc.equal(batch.column("http_status"), _THROTTLED)).as_py() or 0
+        return left
+
+    def next(self) -> tuple[Billed, int | None]:
+        """Whether the next one was billed, and its HTTP status."""
+        if self.maybe > 0:
+            self.maybe -= 1
+            return Billed.MAYBE, None
+        if self.throttled > 0:
+            self.throttled -= 1
+            return Billed.NO, _THROTTLED
+        return Billed.NO, None
 
 
 def _as_rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
@@ -74,13 +98,13 @@ def _as_rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
     return rows
 
 
-def _missing(row: Mapping[str, Any], past: Past, terms: Terms, doubtful: int) -> list[Read]:
+def _missing(row: Mapping[str, Any], past: Past, terms: Terms, left: _Left) -> list[Read]:
     numbers = [n for n in range(1, row["attempts"] + 1) if n not in past.numbers]
     if not numbers:
         return []
     last = _last(row, terms) if numbers[-1] == row["attempts"] else None
     before = numbers[:-1] if last is not None else numbers
-    return _sums(row, before, past, last, doubtful) + ([] if last is None else [last])
+    return _sums(row, before, past, last, left) + ([] if last is None else [last])
 
 
 def _last(row: Mapping[str, Any], terms: Terms) -> Read | None:
@@ -102,7 +126,7 @@ def _last(row: Mapping[str, Any], terms: Terms) -> Read | None:
     return priced_attempt(attempt, answer, terms)
 
 
-def _sums(row: Mapping[str, Any], numbers: Sequence[int], past: Past, last: Read | None, doubtful: int) -> list[Read]:
+def _sums(row: Mapping[str, Any], numbers: Sequence[int], past: Past, last: Read | None, left: _Left) -> list[Read]:
     """The attempts of which only sums are known: the first one carries what the others do not account for."""
     bill = last.buckets if last is not None else Buckets()
     used = past.used
@@ -119,9 +143,8 @@ def _sums(row: Mapping[str, Any], numbers: Sequence[int], past: Past, last: Read
             )
             reads.append(Read(attempt, Answer(), usage, Buckets(), priced))
         else:
-            billed = Billed.MAYBE if doubtful > 0 else Billed.NO
-            doubtful -= 1
-            attempt = _attempt(row, number, Kind.LOST, billed)
+            billed, http_status = left.next()
+            attempt = _attempt(row, number, Kind.LOST, billed)._replace(http_status=http_status)
             reads.append(Read(attempt, Answer(), NO_USAGE, Buckets(), None))
     return reads
 
