@@ -26,6 +26,11 @@ class Quotas:
     input_tokens_per_minute: float | None = None
     requests_per_day: int | None = None
 
+    @property
+    def of_a_minute(self) -> bool:
+        """Whether there is one that spreads requests over time."""
+        return self.requests_per_minute is not None or self.input_tokens_per_minute is not None
+
 
 class Permit(NamedTuple):
     """Leave to send one request now, holding one slot. Lanes without quotas give out one and the same.

@@ -125,7 +125,7 @@ def test_a_few_rows_that_always_fail_are_no_outage():
     run_virtual(main())
 
 
-@pytest.mark.parametrize(("bad", "within_s"), [(30, 60), (70, 50 * 80)])
+@pytest.mark.parametrize(("bad", "within_s"), [(25, 60), (70, 50 * 80)])
 def test_a_heap_of_bad_rows_is_passed_by_rows_that_have_not_failed(bad, within_s):
     """They fail at once and look like an outage; a probe is a new row, even when all that may be open have failed."""
 
