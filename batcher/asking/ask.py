@@ -184,7 +184,8 @@ class Asker:
         if self._check is not None and verdict is OK and known is not None:
             verdict = self._check(known) or verdict
         self._settle(permit, verdict, reply, known)
-        self._pause(task, verdict)
+        if verdict.kind is Kind.THROTTLED:
+            self._throttled(task, verdict)
         came, http_status, body = (
             (reply.first_byte_ms, reply.status, reply.body) if isinstance(reply, Reply) else (None, None, b"")
         )
@@ -228,8 +229,10 @@ class Asker:
             usage = answer.usage if answer else None
             self._gate.settle(permit, usage.prompt_token_count if usage else None)
 
-    def _pause(self, task: OpenTask, verdict: Verdict) -> None:
-        if verdict.kind is Kind.THROTTLED and verdict.quota is not None:
+    def _throttled(self, task: OpenTask, verdict: Verdict) -> None:
+        if verdict.quota is None:
+            self._gate.strain(task.lane, verdict.reason)
+        else:
             self._gate.pause(task.lane, verdict.quota, self._hinted(verdict))
 
     async def _again(self, task: OpenTask, made: list[Turn]) -> Turn:

@@ -208,8 +208,8 @@ class Gate:
         """A 429 that names a quota pauses that quota of that lane; other lanes go on.
 
         Every request of a lane needs every quota of it, so the lane stands until the longest of its pauses is over; a
-        pause of a quota `…/day` makes `admit` raise `DayQuotaReached`. A 429 that names none delays its own row only,
-        which is not done here.
+        pause of a quota `…/day` makes `admit` raise `DayQuotaReached`. A 429 that names none delays its own row, which
+        is not done here, and is told to `strain`.
 
         Args:
             lane: as in `admit`.
@@ -219,6 +219,15 @@ class Gate:
         if quota is not None and wait_s > 0:
             (self._lanes.get(lane) or self._lane(lane)).pause(quota.replace("_", " "), wait_s)
 
+    def strain(self, lane: str, reason: str) -> None:
+        """A 429 that names no quota came: when they are more than a tenth of the replies, the lane's pace is cut.
+
+        Args:
+            lane: as in `admit`.
+            reason: what it said, in a word.
+        """
+        (self._lanes.get(lane) or self._lane(lane)).strain(reason)
+
     def _lane(self, name: str) -> Lane:
         lane = self._lanes[name] = Lane(
             name,
@@ -226,6 +235,8 @@ class Gate:
             slots=self._slots,
             now=self._now,
             wall_us=self._wall_us,
+            history=self.history,
+            answers=lambda: self.breaker.answers,
             used_today=self._used_today.get(name, 0),
         )
         return lane

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from math import inf
 
+from batcher.pacing.history import History
 from batcher.pacing.minute import MinuteQuota
+from batcher.pacing.pace import Pace, Refusals
 from batcher.pacing.permit import (
     A_DAY,
     CONCURRENCY,
     INPUT_TOKENS_A_MINUTE,
+    PACE,
     REQUESTS_A_MINUTE,
     DayQuotaReached,
     Permit,
@@ -31,13 +34,20 @@ class Lane:
         now: monotonic seconds of the loop.
         wall_us: microseconds since the epoch.
         used_today: requests sent today by earlier sessions.
+        answers: good replies of the origin so far.
+        history: told of what was lowered and raised again.
     """
 
     __slots__ = (
         "_alarm",
+        "_answers",
         "_head",
+        "_history",
+        "_named_s",
         "_now",
+        "_paces",
         "_pauses",
+        "_refusals",
         "_requests",
         "_scale",
         "_slots",
@@ -58,6 +68,8 @@ class Lane:
         slots: Slots,
         now: Callable[[], float],
         wall_us: Callable[[], int],
+        history: History,
+        answers: Callable[[], int],
         used_today: int = 0,
     ) -> None:
         requests, tokens, day = quotas.requests_per_minute, quotas.input_tokens_per_minute, quotas.requests_per_day
@@ -71,11 +83,16 @@ class Lane:
         self._turn = Slots(1)
         self._now = now
         self._wall_us = wall_us
+        self._answers = answers
+        self._history = history
         self._pauses: dict[str, float] = {}
+        self._paces: dict[str, Pace] = {}
+        self._refusals = Refusals(now(), answers())
+        self._named_s: dict[str, float] = {}  # when each minute quota was refused last that we thought had room
         self._head = (0, 0.0)  # what the one at the head asks for: tokens, and their variance
         self._alarm: asyncio.Future[None] | None = None
         # Many endpoints have no quota: their permits are all alike, and building one would cost more than the rest.
-        self._unlimited = Permit(lane=name) if requests is None and tokens is None and day is None else None
+        self._unlimited = self._same_permit()
 
     def admit_now(self, estimate: int) -> Permit | None:
         """A permit if nothing at all would make it wait, else None and nothing taken."""
@@ -109,6 +126,8 @@ class Lane:
         if (self._pauses and self._paused(now_s)) or (self.day is not None and self.day.left(self._wall_us()) <= 0):
             return None
         amount, doubt = self._need(estimate)
+        if any(pace.earliest(now_s) > now_s for pace in self._paces.values()):
+            return None
         requests, tokens = self._requests, self._tokens
         price_of_request = 0.0 if requests is None else requests.price_now(now_s, 1)
         price_of_tokens = 0.0 if tokens is None else tokens.price_now(now_s, amount, doubt)
@@ -165,6 +184,34 @@ class Lane:
         self._pauses[quota] = max(until_s, self._pauses.get(quota, until_s))
         self._stir()
 
+    def _same_permit(self) -> Permit | None:
+        limits = (self._requests, self._tokens, self.day)
+        return Permit(lane=self.name) if not self._paces and all(limit is None for limit in limits) else None
+
+    def strain(self, reason: str) -> None:
+        """A 429 that names no quota: beyond a share of the replies, they cut the pace."""
+        now_s, answers = self._now(), self._answers()
+        refusals = self._refusals
+        refusals.add(now_s, answers)
+        pace = self._paces.get(PACE)
+        if pace is None:
+            if not refusals.are_many(now_s, answers):
+                return
+            pace = self._paces[PACE] = Pace(PACE, now_s, refusals.per_second(now_s, answers))
+            self._unlimited = None
+        if pace.refused(now_s, refusals, answers):
+            refusals.forget(now_s, answers)
+            self._history.cut(PACE, self.name, pace.per_second, reason)
+
+    def _take_pace(self, now_s: float, tokens: int) -> None:
+        answers = self._answers()
+        for name, pace in list(self._paces.items()):
+            pace.take(now_s, tokens if pace.by_tokens else 1, answers)
+            if pace.is_over(now_s):
+                del self._paces[name]
+                self._unlimited = self._same_permit()
+                self._history.add(name, self.name, None, "nothing was refused for a while")
+
     def _need(self, estimate: int) -> tuple[int, float]:
         if self._tokens is None:
             return 0, 0.0
@@ -218,6 +265,7 @@ class Lane:
             holds.append((self._requests.window.earliest(now_s, 1), REQUESTS_A_MINUTE))
         if self._tokens is not None:
             holds.append((self._tokens.window.earliest(now_s, amount, doubt), INPUT_TOKENS_A_MINUTE))
+        holds += [(pace.earliest(now_s), pace.name) for pace in self._paces.values()]
         return max(holds, default=(now_s, ""))
 
     def _check_day(self, now_s: float) -> None:
@@ -253,6 +301,8 @@ class Lane:
 
     def _permit(self, now_s: float, estimate: int, amount: int, doubt: float, since_s: float | None = None) -> Permit:
         """Record what goes now; stamped after every wait, since the server counts from the arrival on."""
+        if self._paces:
+            self._take_pace(now_s, amount)
         return Permit(
             self.name,
             estimate,

@@ -13,6 +13,7 @@ REQUESTS_A_MINUTE = "requests/min"
 INPUT_TOKENS_A_MINUTE = "input tokens/min"
 A_DAY = "/day"  # how the name of every day quota ends
 CONCURRENCY = "concurrency"
+PACE = "pace"  # cut after 429s that named no quota
 OPEN_TASKS = "open tasks"
 OUTAGE = "outage"
 RETRY_BUDGET = "retry budget"
