@@ -219,6 +219,19 @@ class Gate:
         if quota is not None and wait_s > 0:
             (self._lanes.get(lane) or self._lane(lane)).pause(quota.replace("_", " "), wait_s)
 
+    def refused(self, lane: str, quota: str, value: int | None, wait_s: float, reason: str) -> None:
+        """A 429 that names a quota pauses it, as `pause` does, and tells how large it is.
+
+        Args:
+            lane: as in `admit`.
+            quota: as in `pause`.
+            value: its size as the server says; it becomes the limit of a minute quota, unless a smaller one was set.
+            wait_s: from now.
+            reason: what the server said, in a word.
+        """
+        lane_ = self._lanes.get(lane) or self._lane(lane)
+        lane_.refused(quota.replace("_", " "), value, wait_s, reason)
+
     def strain(self, lane: str, reason: str) -> None:
         """A 429 that names no quota came: when they are more than a tenth of the replies, the lane's pace is cut.
 

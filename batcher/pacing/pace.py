@@ -187,7 +187,10 @@ class Pace:
         refused, answered = refusals.of_a_second(now_s, answers)
         accepted = 1 - refused / max(refused + answered, 1)
         if now_s - self._cut_s >= CUT_EVERY_S and refusals.are_many(now_s, answers):
+            is_guess = self._cut_s == -inf
             self.cut(now_s, refusals.per_second(now_s, answers), answers, max(_DEEPEST_CUT, min(CUT, accepted)))
+            if is_guess:  # nothing was refused at such a pace: it doubles until something is
+                self._known = self.per_second / _BEYOND
             return True
         lowered_s = now_s - self._lowered_s
         if now_s - self._cut_s < CUT_EVERY_S:
@@ -199,16 +202,22 @@ class Pace:
             self._lower(now_s, 0.5 ** (1 / _DOUBLES_IN_S) if is_beyond else max(_MOST_TRIM, min(_TRIM, accepted)))
         return False
 
+    def refused_by_name(self, now_s: float, sent_per_s: float, answers: int) -> bool:
+        """A quota that was believed to have room was named in a refusal once more; whether the pace is cut for it."""
+        self.refused_s = now_s
+        if now_s - self._cut_s < CUT_EVERY_S:
+            return False
+        self.cut(now_s, sent_per_s, answers)
+        return True
+
     def is_over(self, now_s: float) -> bool:
         """Whether it has done its work: nothing was refused for long, and what went was less than it allows."""
         return now_s - max(self.refused_s, self._used_s) > _GONE_AFTER_S
 
     def cut(self, now_s: float, sent_per_s: float, answers: int, factor: float = CUT) -> None:
         """Go on at that part of what was really sent."""
-        is_guess, self._known = self._cut_s == -inf, min(self.per_second, sent_per_s)
+        self._known = min(self.per_second, sent_per_s)
         self.per_second = max(LEAST_PER_S, factor * self._known)
-        if is_guess:  # nothing was refused at such a pace: it doubles until something is
-            self._known = self.per_second / _BEYOND
         self._cut_s = self._lowered_s = now_s
         self._answers = answers
         self._trims = 0
