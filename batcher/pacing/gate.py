@@ -122,6 +122,12 @@ class Gate:
         return self.origin.narrowed
 
     @property
+    def pace_per_s(self) -> float | None:
+        """Requests a second that the slowest lane may send after 429s; None while none was slowed down for them."""
+        paces = [pace for lane in self._lanes.values() if (pace := lane.pace_per_s) is not None]
+        return min(paces, default=None)
+
+    @property
     def used_today(self) -> dict[str, int]:
         """Lane -> requests sent this Pacific day, for lanes with a day quota; what a later session passes in again."""
         return {name: lane.day.used for name, lane in self._lanes.items() if lane.day is not None}

@@ -100,6 +100,11 @@ class Lane:
         # Many endpoints have no quota: their permits are all alike, and building one would cost more than the rest.
         self._unlimited = self._same_permit()
 
+    @property
+    def pace_per_s(self) -> float | None:
+        """Requests a second that may go after 429s; None without such a limit."""
+        return min((pace.per_second for pace in self._paces.values() if not pace.by_tokens), default=None)
+
     def admit_now(self, estimate: int) -> Permit | None:
         """A permit if nothing at all would make it wait, else None and nothing taken."""
         slots = self._slots

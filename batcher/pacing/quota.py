@@ -106,14 +106,14 @@ class Window:
 
         Args:
             now_s: monotonic seconds.
-            first_s: until the first of them leaves; the others are taken to leave evenly until a minute from now.
+            first_s: until the first of them leave; the others are taken to leave evenly until a minute from now.
         """
         whole = int(self.limit)
         parts = max(1, min(_MOST_PARTS, whole))
         first_s = min(first_s, self._hold_s)
         for part in range(parts):
             amount = whole * (part + 1) // parts - whole * part // parts
-            leaves_s = now_s + first_s + (self._hold_s - first_s) * (part + 1) / parts
+            leaves_s = now_s + first_s + (self._hold_s - first_s) * part / parts
             self._entries.append(Entry(leaves_s, amount, 0.0))
             self.held += amount
 

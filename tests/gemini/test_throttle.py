@@ -198,8 +198,7 @@ def test_a_second_is_over_in_a_second() -> None:
     ("message", "quota", "value", "wait_s"),
     [
         (
-            "Rate limit reached for m in organization org-1 on requests per min (RPM): Limit 3, Used 3, Requested 1."
-            " Please try again in 20s.",
+            "Rate limit reached for m in org-1 on requests per min (RPM): Limit 3, Used 3. Please try again in 20s.",
             "requests/min",
             3,
             20,
