@@ -184,7 +184,8 @@ class Asker:
         if self._check is not None and verdict is OK and known is not None:
             verdict = self._check(known) or verdict
         self._settle(permit, verdict, reply, known)
-        self._pause(task, verdict)
+        if verdict is not OK:
+            self._throttled(task, verdict)
         came, http_status, body = (
             (reply.first_byte_ms, reply.status, reply.body) if isinstance(reply, Reply) else (None, None, b"")
         )
@@ -228,9 +229,15 @@ class Asker:
             usage = answer.usage if answer else None
             self._gate.settle(permit, usage.prompt_token_count if usage else None)
 
-    def _pause(self, task: OpenTask, verdict: Verdict) -> None:
-        if verdict.kind is Kind.THROTTLED and verdict.quota is not None:
-            self._gate.pause(task.lane, verdict.quota, self._hinted(verdict))
+    def _throttled(self, task: OpenTask, verdict: Verdict) -> None:
+        if verdict.kind is Kind.THROTTLED:
+            if verdict.quota is None:
+                self._gate.strain(task.lane, verdict.reason)
+            else:
+                wait_s = self._hinted(verdict)
+                self._gate.refused(task.lane, verdict.quota, verdict.quota_value, wait_s, verdict.reason)
+        for quota, value in verdict.also:
+            self._gate.refused(task.lane, quota, value, self._hinted(verdict), verdict.reason)
 
     async def _again(self, task: OpenTask, made: list[Turn]) -> Turn:
         """Let tenacity say after each turn, the one that was made first, whether to ask again, and when."""

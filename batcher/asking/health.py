@@ -41,7 +41,8 @@ class Health:
         if sign in _FAILURES:
             # A few rows that always fail are no outage: `retry` asks nothing but such rows.
             tells = not verdict.counted or used < (_TELLING if sign is Sign.DOWN else is_new)
-            if self._origin.failed(permit, min(verdict.wait_s or 0.0, self._max_hint_s), tells=tells):
+            hint_s = min(verdict.wait_s or 0.0, self._max_hint_s)
+            if self._origin.failed(permit, hint_s, tells=tells, reason=verdict.reason):
                 self._origin.said = scrub(f"{verdict.reason}: {verdict.message}".rstrip(": "), self._secret)
             return permit.is_probe and sign is Sign.DOWN
         if sign is Sign.SERVES:

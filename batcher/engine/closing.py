@@ -15,6 +15,7 @@ from batcher.engine.plan import Plan
 from batcher.engine.progress import Summary, Totals
 from batcher.engine.retry import has_worth_asking
 from batcher.engine.session import Session
+from batcher.engine.slowed import slowed_json, slowed_notes
 from batcher.engine.status import write_last
 from batcher.engine.tally import Tally
 from batcher.errors import Exit, StorageError
@@ -59,7 +60,7 @@ async def close_run(  # noqa: PLR0913
         StorageError: how it ended cannot be written.
     """
     totals = await _totals(plan, session, tally, halt, journal)
-    finished = halt.why is None
+    finished, history = halt.why is None, session.gate.history
     exit_code = _exit_code(plan.job, totals) if halt.why is None else halt.why.exit_code
     next_command = await asyncio.to_thread(_next, plan, totals) if finished else command
     summary = Summary(
@@ -77,7 +78,13 @@ async def close_run(  # noqa: PLR0913
         next_command=next_command,
         p50_ms=quantile_ms(tally.latencies, 0.5),
         p95_ms=quantile_ms(tally.latencies, 0.95),
-        notes=(*plan.index.notes, *_bills(plan, totals, tally), *_hints(halt)),
+        slowed=slowed_json(history),
+        notes=(
+            *plan.index.notes,
+            *_bills(plan, totals, tally),
+            *slowed_notes(history, plan.job.limits),
+            *_hints(halt),
+        ),
     )
     try:
         if tally.sent or tally.finished or not plan.rundir.success.exists():
@@ -193,6 +200,7 @@ def _as_json(summary: Summary) -> dict[str, object]:
         "limited_by": summary.limited_by,
         "p50_ms": summary.p50_ms and round(summary.p50_ms, 1),
         "p95_ms": summary.p95_ms and round(summary.p95_ms, 1),
+        "slowed": summary.slowed,
         "next_command": summary.next_command,
         "notes": list(summary.notes),
         "totals": summary.totals.as_json(),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Any
 
 from batcher.errors import Exit
 from batcher.money.totals import Tokens, Totals
@@ -31,7 +33,7 @@ class Snapshot:
         done_before: tasks that an earlier session had finished.
         in_flight, waiting: open tasks with a request out, and without.
         limited_by: what the next request waits for: `concurrency`, `requests/min`, `input tokens/min`, `requests/day`,
-            `journal`, `sealing` or empty; as it was most of the last seconds. `outage` while one goes on.
+            `pace`, `journal`, `sealing` or empty; as it was most of the last seconds. `outage` while one goes on.
         elapsed_s: of this session.
         rate_per_s: tasks finished a second, over the last seconds.
         eta_s: at the pace of the last minute; None while nobody can tell.
@@ -39,6 +41,8 @@ class Snapshot:
         projected_usd: what the whole run will have cost if the rest costs what this session did a task; None while
             nobody can tell, and where a price is unknown.
         outage: of the endpoint, while one goes on.
+        pace_per_s: requests a second that may go after 429s; None while none were cut for them.
+        narrowed: requests that may be in flight after failures; None while they are not fewer than usual.
     """
 
     phase: Phase
@@ -55,6 +59,8 @@ class Snapshot:
     p95_ms: float | None = None
     projected_usd: Decimal | None = None
     outage: Outage | None = None
+    pace_per_s: float | None = None
+    narrowed: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +77,7 @@ class Summary:
         limited_by: what held the run back for most of this session.
         p50_ms, p95_ms: latency of the answers of this session, within 2.2 %; None when there were none.
         next_command: what to type next.
+        slowed: which limits were lowered on the way, as run.json has it.
         notes: one line each: warnings that must not scroll away (unknown price, renamed columns).
     """
 
@@ -88,4 +95,5 @@ class Summary:
     next_command: str
     p50_ms: float | None = None
     p95_ms: float | None = None
+    slowed: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

@@ -110,6 +110,11 @@ class Session:
         return self._gate.outage
 
     @property
+    def gate(self) -> Gate:
+        """Through which it asks: for whoever tells what holds it back."""
+        return self._gate
+
+    @property
     def is_asking(self) -> bool:
         """Whether any task is left that has no outcome."""
         return bool(self._open or self._ready) or not self._fed

@@ -136,6 +136,8 @@ def _as_json(snapshot: Snapshot) -> dict[str, Any]:
         "p95_ms": snapshot.p95_ms,
         "projected_usd": None if projected is None else f"{projected:f}",
         "outage": None if snapshot.outage is None else asdict(snapshot.outage),
+        "pace_per_s": snapshot.pace_per_s,
+        "narrowed": snapshot.narrowed,
     }
 
 

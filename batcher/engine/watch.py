@@ -137,6 +137,8 @@ class Lookout:
             p95_ms=quantile_ms(latencies, 0.95),
             projected_usd=self._projected_usd(totals, left),
             outage=outage,
+            pace_per_s=session.gate.pace_per_s,
+            narrowed=session.gate.narrowed,
         )
 
     def _limited_most(self) -> str:

@@ -226,7 +226,8 @@ def _judge_error(failure: _Failure) -> Verdict:
     if 300 <= status < 400:
         return _judge_redirect(failure)
     if status == 429 or (status == 503 and failure.error.get("status") == "RESOURCE_EXHAUSTED"):
-        return judge_throttled(failure.error or {"message": safe_excerpt(failure.reply.body)}, failure.hint_s())
+        error = failure.error or {"message": safe_excerpt(failure.reply.body)}
+        return judge_throttled(error, failure.hint_s(), failure.reply.headers)
     return _judge_by_status(failure, status)
 
 

@@ -20,6 +20,7 @@ class Verdict:
         quota: what ran out: `requests/min`, `input_tokens/min`, `requests/day`, `input_tokens/day`, `spend`, or None.
         quota_id: the server's own name of the quota.
         quota_value: its size, where the server says.
+        also: the minute quotas that ran out beside it: `requests/min` or `input_tokens/min`, and the size if told.
         billed: whether the server charged for the exchange.
         counted: whether it uses up one of the attempts of a task.
         most: tries of one task that may end for this reason, the first included, before the row fails;
@@ -34,6 +35,7 @@ class Verdict:
     quota: str | None = None
     quota_id: str | None = None
     quota_value: int | None = None
+    also: tuple[tuple[str, int | None], ...] = ()
     counted: bool = True
     most: int | None = None
     message: str = ""

@@ -18,8 +18,13 @@ _DURATION = re.compile(rf"(?:{_STEP.pattern})+", re.ASCII)
 _ASKED_IN_WORDS = re.compile(r"(?:retry|try again) (?:in|after) ((?:\d+(?:\.\d*)?(?:h|ms|m|s))+)")
 # litellm puts the upstream's JSON into its own message, quoted once more at times.
 _ASKED_IN_EMBEDDED_JSON = re.compile(r"""retry_?delay\\*["']\s*:\s*\\*["'](\d[\d.]*s)""")
-_SECONDS_HEADERS = ("retry-after", "llm_provider-retry-after")
-_MILLISECONDS_HEADERS = ("retry-after-ms", "llm_provider-retry-after-ms")
+PROXIED = "llm_provider-"
+"""What litellm puts before the names of the headers that it got itself."""
+_SECONDS_HEADERS = ("retry-after", f"{PROXIED}retry-after")
+_MILLISECONDS_HEADERS = ("retry-after-ms", f"{PROXIED}retry-after-ms")
+# Of what, in OpenAI's headers and their likes; the last names no unit.
+_LIMITED = tuple(f"{prefix}x-ratelimit-{{}}{of}" for prefix in ("", PROXIED) for of in ("-requests", "-tokens", ""))
+_AN_EPOCH_S = 1e9  # a number above it is a moment, not a span
 
 
 def parse_duration_s(text: str) -> float | None:
@@ -73,6 +78,26 @@ def _from_headers(headers: Mapping[str, str], now: datetime | None) -> Iterator[
     for name in _MILLISECONDS_HEADERS:
         milliseconds = _number(headers.get(name, ""))
         yield None if milliseconds is None else milliseconds / 1000
+    for name in _LIMITED:
+        if is_spent(headers.get(name.format("remaining"))):
+            yield _reset_s(headers.get(name.format("reset"), ""), now)
+
+
+def is_spent(remaining: str | None) -> bool:
+    """Whether an `x-ratelimit-remaining-*` says that nothing is left; not where it is missing or no number."""
+    left = None if remaining is None else _number(remaining)
+    return left is not None and left <= 0
+
+
+def _reset_s(reset: str, now: datetime | None) -> float | None:
+    """Read `6m0s`, `120ms`, seconds, seconds of the epoch or a date: seconds from now."""
+    number = _number(reset)
+    if number is None:
+        span_s = parse_duration_s(reset)
+        return _until_s(reset, now) if span_s is None else span_s
+    if number < _AN_EPOCH_S:
+        return number
+    return None if now is None else number - _in_utc(now).timestamp()
 
 
 def _from_details(details: Sequence[Mapping[str, Any]]) -> Iterator[float | None]:

@@ -118,8 +118,3 @@ class Breaker:
 def restart_size(slots: int) -> int:
     """How many of `slots` may be busy right after an outage: a tenth, at least 4."""
     return min(slots, max(_LEAST_RESTART, slots // 10))
-
-
-def grown(size: int, slots: int, *, answers: int, failures: int) -> int:
-    """How many may be busy next, on the way back to `slots`: twice as many once the last ones were mostly answered."""
-    return min(slots, 2 * size) if answers > failures else size

@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from batcher.pacing.history import History
 from batcher.pacing.lane import Lane
 from batcher.pacing.outage import Origin, Outage, OutageTooLong, Patience
 from batcher.pacing.permit import CONCURRENCY, OPEN_TASKS, OUTAGE, RETRY_BUDGET, DayQuotaReached, Permit, Quotas
 from batcher.pacing.retries import RetryBudget
 from batcher.pacing.slots import Slots
+from batcher.pacing.width import FIRST, Width
 
 __all__ = ["DayQuotaReached", "Gate", "Permit", "Quotas"]
 
@@ -28,7 +30,8 @@ class Gate:
 
     Args:
         quotas: of each lane.
-        slots: requests in flight at most, over all lanes.
+        slots: requests in flight at most, over all lanes. Without a minute quota, which spreads the first requests by
+            itself, they are opened by and by.
         now: the loop's monotonic seconds.
         wall_us: microseconds since the epoch, for the day quota only.
         used_today: lane -> requests sent since the last Pacific midnight by earlier sessions.
@@ -38,6 +41,7 @@ class Gate:
     Attributes:
         breaker: whoever judges replies counts the good ones there, and reports the others to `origin`.
         origin: whom all lanes ask.
+        history: of what was lowered and raised again.
     """
 
     def __init__(  # noqa: PLR0913  the world, each part handed in
@@ -52,13 +56,24 @@ class Gate:
         chance: Callable[[], float] = lambda: 0.5,
     ) -> None:
         self._quotas = quotas
-        self._slots = Slots(slots)
+        width = Width(slots, first=slots if quotas.of_a_minute else FIRST)
+        self._slots = Slots(width.size)
         self._open = Slots(OPEN_TASKS_A_SLOT * slots)
         self._now = now
         self._wall_us = wall_us
         self._used_today = used_today
         self._lanes: dict[str, Lane] = {}
-        self.origin = Origin(self._slots, self._open, now=now, wall_us=wall_us, chance=chance, patience=patience)
+        self.history = History(wall_us)
+        self.origin = Origin(
+            self._slots,
+            self._open,
+            width=width,
+            history=self.history,
+            now=now,
+            wall_us=wall_us,
+            chance=chance,
+            patience=patience,
+        )
         self.breaker = self.origin.breaker
         self._retries = RetryBudget(now())
         self._affording = Slots(1)
@@ -100,6 +115,17 @@ class Gate:
     def outage(self) -> Outage | None:
         """The outage that goes on; None while the origin is asked as usual."""
         return self.origin.outage
+
+    @property
+    def narrowed(self) -> int | None:
+        """How many may be in flight after failures or an outage; None while all slots are open, or open up at first."""
+        return self.origin.narrowed
+
+    @property
+    def pace_per_s(self) -> float | None:
+        """Requests a second that the slowest lane may send after 429s; None while none was slowed down for them."""
+        paces = [pace for lane in self._lanes.values() if (pace := lane.pace_per_s) is not None]
+        return min(paces, default=None)
 
     @property
     def used_today(self) -> dict[str, int]:
@@ -188,8 +214,8 @@ class Gate:
         """A 429 that names a quota pauses that quota of that lane; other lanes go on.
 
         Every request of a lane needs every quota of it, so the lane stands until the longest of its pauses is over; a
-        pause of a quota `…/day` makes `admit` raise `DayQuotaReached`. A 429 that names none delays its own row only,
-        which is not done here.
+        pause of a quota `…/day` makes `admit` raise `DayQuotaReached`. A 429 that names none delays its own row, which
+        is not done here, and is told to `strain`.
 
         Args:
             lane: as in `admit`.
@@ -199,6 +225,28 @@ class Gate:
         if quota is not None and wait_s > 0:
             (self._lanes.get(lane) or self._lane(lane)).pause(quota.replace("_", " "), wait_s)
 
+    def refused(self, lane: str, quota: str, value: int | None, wait_s: float, reason: str) -> None:
+        """A 429 that names a quota pauses it, as `pause` does, and tells how large it is.
+
+        Args:
+            lane: as in `admit`.
+            quota: as in `pause`.
+            value: its size as the server says; it becomes the limit of a minute quota, unless a smaller one was set.
+            wait_s: from now.
+            reason: what the server said, in a word.
+        """
+        lane_ = self._lanes.get(lane) or self._lane(lane)
+        lane_.refused(quota.replace("_", " "), value, wait_s, reason)
+
+    def strain(self, lane: str, reason: str) -> None:
+        """A 429 that names no quota came: when they are more than a tenth of the replies, the lane's pace is cut.
+
+        Args:
+            lane: as in `admit`.
+            reason: what it said, in a word.
+        """
+        (self._lanes.get(lane) or self._lane(lane)).strain(reason)
+
     def _lane(self, name: str) -> Lane:
         lane = self._lanes[name] = Lane(
             name,
@@ -206,6 +254,8 @@ class Gate:
             slots=self._slots,
             now=self._now,
             wall_us=self._wall_us,
+            history=self.history,
+            answers=lambda: self.breaker.answers,
             used_today=self._used_today.get(name, 0),
         )
         return lane

@@ -7,18 +7,23 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from math import inf
 
+from batcher.pacing.history import History
 from batcher.pacing.minute import MinuteQuota
+from batcher.pacing.pace import Pace, Refusals
 from batcher.pacing.permit import (
     A_DAY,
     CONCURRENCY,
     INPUT_TOKENS_A_MINUTE,
+    PACE,
     REQUESTS_A_MINUTE,
     DayQuotaReached,
     Permit,
     Quotas,
 )
-from batcher.pacing.quota import DayCount, Entry, TokenScale
+from batcher.pacing.quota import MINUTE_S, DayCount, Entry, TokenScale
 from batcher.pacing.slots import Slots
+
+_REPEATED_WITHIN_S = 120.0
 
 
 class Lane:
@@ -31,15 +36,24 @@ class Lane:
         now: monotonic seconds of the loop.
         wall_us: microseconds since the epoch.
         used_today: requests sent today by earlier sessions.
+        answers: good replies of the origin so far.
+        history: told of what was lowered and raised again.
     """
 
     __slots__ = (
         "_alarm",
+        "_answers",
+        "_born_s",
         "_head",
+        "_history",
+        "_named_s",
         "_now",
+        "_paces",
         "_pauses",
+        "_refusals",
         "_requests",
         "_scale",
+        "_set",
         "_slots",
         "_tokens",
         "_turn",
@@ -58,10 +72,14 @@ class Lane:
         slots: Slots,
         now: Callable[[], float],
         wall_us: Callable[[], int],
+        history: History,
+        answers: Callable[[], int],
         used_today: int = 0,
     ) -> None:
         requests, tokens, day = quotas.requests_per_minute, quotas.input_tokens_per_minute, quotas.requests_per_day
         self.name = name
+        self._set = quotas
+        self._born_s = now()
         self.waits_for = ""
         self.day = None if day is None else DayCount(day, used=used_today, wall_us=wall_us())
         self._requests = None if requests is None else MinuteQuota(REQUESTS_A_MINUTE, requests)
@@ -71,11 +89,21 @@ class Lane:
         self._turn = Slots(1)
         self._now = now
         self._wall_us = wall_us
+        self._answers = answers
+        self._history = history
         self._pauses: dict[str, float] = {}
+        self._paces: dict[str, Pace] = {}
+        self._refusals = Refusals(now(), answers())
+        self._named_s: dict[str, float] = {}  # when each minute quota was refused last that we thought had room
         self._head = (0, 0.0)  # what the one at the head asks for: tokens, and their variance
         self._alarm: asyncio.Future[None] | None = None
         # Many endpoints have no quota: their permits are all alike, and building one would cost more than the rest.
-        self._unlimited = Permit(lane=name) if requests is None and tokens is None and day is None else None
+        self._unlimited = self._same_permit()
+
+    @property
+    def pace_per_s(self) -> float | None:
+        """Requests a second that may go after 429s; None without such a limit."""
+        return min((pace.per_second for pace in self._paces.values() if not pace.by_tokens), default=None)
 
     def admit_now(self, estimate: int) -> Permit | None:
         """A permit if nothing at all would make it wait, else None and nothing taken."""
@@ -109,6 +137,8 @@ class Lane:
         if (self._pauses and self._paused(now_s)) or (self.day is not None and self.day.left(self._wall_us()) <= 0):
             return None
         amount, doubt = self._need(estimate)
+        if any(pace.earliest(now_s) > now_s for pace in self._paces.values()):
+            return None
         requests, tokens = self._requests, self._tokens
         price_of_request = 0.0 if requests is None else requests.price_now(now_s, 1)
         price_of_tokens = 0.0 if tokens is None else tokens.price_now(now_s, amount, doubt)
@@ -132,7 +162,7 @@ class Lane:
         since_s = self._now()
         if self._unlimited is not None and not self._pauses and self._turn.free > 0:
             lent = await self._slots.take(ahead=retry)
-            if not self._pauses:
+            if self._unlimited is not None and not self._pauses:  # nothing has come to limit it meanwhile
                 return self._unlimited._replace(waited_s=self._now() - since_s, is_probe=lent)
             self._slots.give_back(lent=lent)
         await self._turn.take(ahead=retry)
@@ -165,6 +195,91 @@ class Lane:
         self._pauses[quota] = max(until_s, self._pauses.get(quota, until_s))
         self._stir()
 
+    def _same_permit(self) -> Permit | None:
+        limits = (self._requests, self._tokens, self.day)
+        return Permit(lane=self.name) if not self._paces and all(limit is None for limit in limits) else None
+
+    def refused(self, quota: str, value: int | None, wait_s: float, reason: str) -> None:
+        """A 429 named a quota: it is paused, and it is as large as the server says, if no smaller one was set.
+
+        Where one that should have had room is named again, somebody else eats of it, or it is smaller than we believe:
+        then its pace is cut.
+        """
+        now_s = self._now()
+        was_held = self._pauses.get(quota, now_s) > now_s
+        self.pause(quota, wait_s)
+        if quota not in (REQUESTS_A_MINUTE, INPUT_TOKENS_A_MINUTE):
+            return
+        is_news = value is not None and self._learn(quota, value, wait_s)
+        last_s = self._named_s.get(quota)
+        if was_held or is_news:
+            return
+        self._named_s[quota] = now_s
+        if last_s is not None and now_s - last_s <= _REPEATED_WITHIN_S:
+            self._slow_down(quota, now_s, reason)
+
+    def _learn(self, quota: str, value: int, wait_s: float) -> bool:
+        """Take over what the server says of the size of a minute quota; whether it was news."""
+        is_tokens = quota == INPUT_TOKENS_A_MINUTE
+        mine = self._tokens if is_tokens else self._requests
+        most = self._set.input_tokens_per_minute if is_tokens else self._set.requests_per_minute
+        limit = float(value) if most is None else min(value, most)
+        if limit <= 0 or (mine is not None and mine.window.limit == limit):
+            return False
+        if mine is None:
+            mine = MinuteQuota(quota, limit)
+            mine.window.assume_full(self._now(), wait_s)
+            if is_tokens:
+                self._tokens = mine
+            else:
+                self._requests = mine
+            self._unlimited = None
+        else:
+            mine.change(limit)
+        self._history.cut(quota, self.name, limit, "the server says so")
+        self._stir()
+        return True
+
+    def _slow_down(self, quota: str, now_s: float, reason: str) -> None:
+        answers = self._answers()
+        mine = self._tokens if quota == INPUT_TOKENS_A_MINUTE else self._requests
+        if mine is None:
+            sent_per_s, ceiling = self._refusals.per_second(now_s, answers), inf
+        else:
+            ceiling = mine.window.limit / MINUTE_S
+            sent_per_s = mine.window.held / min(MINUTE_S, max(1.0, now_s - self._born_s))
+        pace = self._paces.get(quota)
+        if pace is None:
+            by_tokens = mine is not None and mine is self._tokens
+            pace = self._paces[quota] = Pace(quota, now_s, sent_per_s, ceiling=ceiling, by_tokens=by_tokens)
+            self._unlimited = None
+        if pace.refused_by_name(now_s, sent_per_s, answers):
+            self._history.cut(PACE, self.name, pace.per_second, f"{reason}: {quota}")
+
+    def strain(self, reason: str) -> None:
+        """A 429 that names no quota: beyond a share of the replies, they cut the pace."""
+        now_s, answers = self._now(), self._answers()
+        refusals = self._refusals
+        refusals.add(now_s, answers)
+        pace = self._paces.get(PACE)
+        if pace is None:
+            if not refusals.are_many(now_s, answers):
+                return
+            pace = self._paces[PACE] = Pace(PACE, now_s, refusals.per_second(now_s, answers))
+            self._unlimited = None
+        if pace.refused(now_s, refusals, answers):
+            refusals.forget(now_s, answers)
+            self._history.cut(PACE, self.name, pace.per_second, reason)
+
+    def _take_pace(self, now_s: float, tokens: int) -> None:
+        answers = self._answers()
+        for name, pace in list(self._paces.items()):
+            pace.take(now_s, tokens if pace.by_tokens else 1, answers)
+            if pace.is_over(now_s):
+                del self._paces[name]
+                self._unlimited = self._same_permit()
+                self._history.add(name, self.name, None, "nothing was refused for a while")
+
     def _need(self, estimate: int) -> tuple[int, float]:
         if self._tokens is None:
             return 0, 0.0
@@ -182,6 +297,7 @@ class Lane:
         """
         self._check_day(self._now())
         self._head = amount, doubt = self._need(estimate)
+        counts_tokens = self._tokens is not None
         with ExitStack() as undo:
             for quota, part in ((self._requests, 1), (self._tokens, amount)):
                 if quota is not None:
@@ -189,6 +305,9 @@ class Lane:
                     await quota.pay(part)
                     undo.callback(quota.account.correct, -part)
             while True:
+                if self._tokens is not None and not counts_tokens:  # learnt while this one was at the head
+                    self._head = amount, doubt = self._need(estimate)
+                    counts_tokens = True
                 await self._wait_while_held()
                 lent = False
                 if not self._slots.take_now():
@@ -196,7 +315,8 @@ class Lane:
                     lent = await self._slots.take()
                 # The slot may have taken long, and a pause or a reply bigger than its estimate may have come meanwhile.
                 now_s = self._now()
-                if self._held_until(now_s, amount, doubt)[0] <= now_s:
+                is_whole = counts_tokens or self._tokens is None
+                if is_whole and self._held_until(now_s, amount, doubt)[0] <= now_s:
                     undo.pop_all()
                     return amount, doubt, lent
                 self._slots.give_back(lent=lent)  # no slot is held while time is waited for
@@ -218,6 +338,7 @@ class Lane:
             holds.append((self._requests.window.earliest(now_s, 1), REQUESTS_A_MINUTE))
         if self._tokens is not None:
             holds.append((self._tokens.window.earliest(now_s, amount, doubt), INPUT_TOKENS_A_MINUTE))
+        holds += [(pace.earliest(now_s), pace.name) for pace in self._paces.values()]
         return max(holds, default=(now_s, ""))
 
     def _check_day(self, now_s: float) -> None:
@@ -253,6 +374,8 @@ class Lane:
 
     def _permit(self, now_s: float, estimate: int, amount: int, doubt: float, since_s: float | None = None) -> Permit:
         """Record what goes now; stamped after every wait, since the server counts from the arrival on."""
+        if self._paces:
+            self._take_pace(now_s, amount)
         return Permit(
             self.name,
             estimate,

@@ -39,6 +39,18 @@ class MinuteQuota:
         self._step = per_second * STEP_S
         self._limiter = AsyncLimiter(self.account.burst, self.account.burst / per_second)
 
+    def change(self, per_minute: float) -> None:
+        """Go on under another limit. The record of the last minute stays, which is what the law is kept by.
+
+        Whoever waits for the pace pays the instalment that it waits for at the old one, which is a second of it or one
+        unit, and the rest at the new one.
+        """
+        per_second = per_minute / (MINUTE_S + SKEW_S)
+        self.window.limit = per_minute
+        self.account.change(per_second, most_owed=per_minute)
+        self._step = per_second * STEP_S
+        self._limiter = AsyncLimiter(self.account.burst, self.account.burst / per_second)
+
     def price_now(self, now_s: float, amount: int, doubt: float = 0.0) -> float:
         """What has to be bought from the pace for `amount` now, or 0; infinite when anything would make it wait."""
         due = self.account.due(amount)
@@ -62,8 +74,9 @@ class MinuteQuota:
         try:
             # Replies correct the account meanwhile, so what is due is asked again each time.
             while (due := self.account.owed - later) > 0:
+                limiter = self._limiter  # and the limit may change meanwhile
                 part = min(max(due, self._step), self.account.burst)
-                await self._limiter.acquire(part)
+                await limiter.acquire(part)
                 self.account.pay(part)
         except asyncio.CancelledError:
             self.account.correct(-amount)

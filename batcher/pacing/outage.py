@@ -1,4 +1,4 @@
-"""What happens at the gate while an origin does not answer? Slots close, a probe goes now and then, slots reopen."""
+"""How many slots of an origin may be used? Fewer after failures; none while it is out, but for a probe now and then."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from batcher.errors import RunStopped
-from batcher.pacing.breaker import IN_A_ROW, PROBE_AFTER_S, Breaker, grown, restart_size
-from batcher.pacing.permit import Permit
+from batcher.pacing.breaker import IN_A_ROW, PROBE_AFTER_S, Breaker, restart_size
+from batcher.pacing.history import History
+from batcher.pacing.permit import CONCURRENCY, Permit
 from batcher.pacing.slots import Slots
+from batcher.pacing.width import Width
 
-_GROW_EVERY_S = 1.0
 _OFFERED_S = 0.01
 _FAILURES_A_SLOT = 6
 """Four rows are open for each slot, and two failures of each are believed: not all eight may be waited for, or the
@@ -71,8 +72,10 @@ class Origin:
     """One origin as the gate sees it: its slots, and whether they may be used.
 
     Args:
-        slots: all of them.
+        slots: its own, so many as `width` has; what they are resized to is decided here.
         credit: for open tasks; a probe that is a new row may have one more.
+        width: how many may be in flight while it is not out.
+        history: told of every cut.
         now: the loop's monotonic seconds.
         wall_us: microseconds since the epoch.
         chance: uniform in [0, 1).
@@ -89,23 +92,27 @@ class Origin:
         slots: Slots,
         credit: Slots,
         *,
+        width: Width,
+        history: History,
         now: Callable[[], float],
         wall_us: Callable[[], int],
         chance: Callable[[], float],
         patience: Patience,
     ) -> None:
-        in_a_row = min(IN_A_ROW, _FAILURES_A_SLOT * slots.size)
+        in_a_row = min(IN_A_ROW, _FAILURES_A_SLOT * width.most)
         self.breaker = Breaker(chance, in_a_row=in_a_row, probe_after_s=patience.probe_after_s)
         self.on_too_long: Callable[[OutageTooLong], None] = _nobody_minds
         self.said = ""
         self._slots = slots
         self._credit = credit
-        self._all = slots.size
+        self._width = width
+        self._history = history
         self._now = now
         self._wall_us = wall_us
         self._patience = patience
         self._since_us = 0
-        self._timer: asyncio.TimerHandle | None = None  # of the next probe, of the end, or of more slots
+        self._timer: asyncio.TimerHandle | None = None  # of the next probe, or of the end
+        self._count()
 
     @property
     def outage(self) -> Outage | None:
@@ -116,23 +123,35 @@ class Origin:
         probe_in_s = None if next_s is None else max(0.0, next_s - self._now())
         return Outage(since_us=self._since_us, probe_in_s=probe_in_s, said=self.said)
 
-    def failed(self, permit: Permit, hint_s: float, *, tells: bool) -> bool:
+    @property
+    def narrowed(self) -> int | None:
+        """How many may be in flight, where failures or an outage have made that fewer than there are slots."""
+        return self._width.size if self._width.is_cut else None
+
+    def failed(self, permit: Permit, hint_s: float, *, tells: bool, reason: str = "failures") -> bool:
         """A request failed; whether it is news: it began an outage, or it was the probe of one.
 
         Args:
             permit: the request's.
             hint_s: how long the origin asks to be left alone.
             tells: whether the failure says anything of the origin; false where the row is as likely to be the reason.
+            reason: what it failed of, in a word.
         """
         now_s, breaker = self._now(), self.breaker
         if permit.is_probe and not breaker.is_closed:
             breaker.probe_failed(now_s, hint_s)
-        elif not tells or not breaker.is_closed or not breaker.failed(now_s, hint_s):
+        elif not tells or not breaker.is_closed:
+            return False
+        elif not breaker.failed(now_s, hint_s):
+            self._narrow(now_s, reason)
             return False
         else:
             assert breaker.since_s is not None
             self._since_us = self._wall_us() - round((now_s - breaker.since_s) * 1e6)
+            self._slots.on_give = None
+            self._width.broke(breaker.answers + breaker.failures)
             self._slots.resize(0)  # what is taken stays taken; nothing more goes
+            self._history.add(CONCURRENCY, "", 0, f"outage after {reason}")
         self._wait_for_the_probe(now_s)
         return True
 
@@ -140,8 +159,12 @@ class Origin:
         """A reply that shows that the origin is there, while not all is well: a probe's ends the outage."""
         if permit.is_probe and not self.breaker.is_closed:
             self.breaker.close()
-            self._slots.resize(restart_size(self._all))
-            self._grow_soon()
+            if self._timer is not None:
+                self._timer.cancel()
+            self._width.restart(restart_size(self._width.most), self.breaker.answers)
+            self._history.add(CONCURRENCY, "", self._width.size, "the outage is over")
+            self._slots.resize(self._width.size)
+            self._count()
 
     def learnt_nothing(self, permit: Permit) -> None:
         """A request that shows nothing: a probe is sent once more."""
@@ -173,18 +196,27 @@ class Origin:
         assert since_s is not None
         self.on_too_long(OutageTooLong(self._since_us, self._now() - since_s, self.said))
 
-    def _grow_soon(self) -> None:
-        before = self.breaker.answers, self.breaker.failures
-        if self._slots.size < self._all:
-            self._after(_GROW_EVERY_S, lambda: self._grow(*before))
+    def _narrow(self, now_s: float, reason: str) -> None:
+        slots, breaker, width = self._slots, self.breaker, self._width
+        in_flight = slots.size - slots.free
+        if width.failed(now_s, in_flight, answers=breaker.answers, failures=breaker.failures):
+            self._history.cut(CONCURRENCY, "", width.size, reason)
+            slots.resize(width.size)
+            self._count()
 
-    def _grow(self, answers: int, failures: int) -> None:
-        breaker = self.breaker
-        came, lost = breaker.answers - answers, breaker.failures - failures
-        size = grown(self._slots.size, self._all, answers=came, failures=lost)
-        if size != self._slots.size:
-            self._slots.resize(size)
-        self._grow_soon()
+    def _count(self) -> None:
+        """Have what comes home counted, as long as there may be more in flight than now."""
+        self._slots.on_give = None if self._width.is_whole else self._widen
+
+    def _widen(self) -> None:
+        slots, width = self._slots, self._width
+        was_cut = width.is_cut
+        if width.replied(slots.size - slots.free + 1, self.breaker.answers):
+            slots.resize(width.size)
+            if width.is_whole:
+                slots.on_give = None
+                if was_cut:
+                    self._history.add(CONCURRENCY, "", width.size, "all of them again")
 
     def _after(self, wait_s: float, then: Callable[[], None]) -> None:
         if self._timer is not None:

@@ -13,6 +13,7 @@ REQUESTS_A_MINUTE = "requests/min"
 INPUT_TOKENS_A_MINUTE = "input tokens/min"
 A_DAY = "/day"  # how the name of every day quota ends
 CONCURRENCY = "concurrency"
+PACE = "pace"  # cut after 429s that named no quota
 OPEN_TASKS = "open tasks"
 OUTAGE = "outage"
 RETRY_BUDGET = "retry budget"
@@ -25,6 +26,11 @@ class Quotas:
     requests_per_minute: float | None = None
     input_tokens_per_minute: float | None = None
     requests_per_day: int | None = None
+
+    @property
+    def of_a_minute(self) -> bool:
+        """Whether there is one that spreads requests over time."""
+        return self.requests_per_minute is not None or self.input_tokens_per_minute is not None
 
 
 class Permit(NamedTuple):

@@ -33,6 +33,9 @@ of five held 100.1 % of the quota, at 3 it held 99.9 %, for 0.15 % less throughp
 """
 
 
+_MOST_PARTS = 60  # of a window that is only assumed
+
+
 def burst(per_second: float) -> float:
     """How much may go at once: one second of the rate, and at least one unit."""
     return max(1.0, per_second)
@@ -98,6 +101,22 @@ class Window:
         self._doubt += doubt
         return entry
 
+    def assume_full(self, now_s: float, first_s: float) -> None:
+        """Take it that the server's window holds all it allows: it said so, and we have no record of the last minute.
+
+        Args:
+            now_s: monotonic seconds.
+            first_s: until the first of them leave; the others are taken to leave evenly until a minute from now.
+        """
+        whole = int(self.limit)
+        parts = max(1, min(_MOST_PARTS, whole))
+        first_s = min(first_s, self._hold_s)
+        for part in range(parts):
+            amount = whole * (part + 1) // parts - whole * part // parts
+            leaves_s = now_s + first_s + (self._hold_s - first_s) * part / parts
+            self._entries.append(Entry(leaves_s, amount, 0.0))
+            self.held += amount
+
     def amend(self, now_s: float, entry: Entry, amount: int) -> None:
         """Put what an entry really holds in the place of its estimate; one that has left counts nowhere any more."""
         self._forget(now_s)
@@ -137,6 +156,11 @@ class Account:
         self.owed = 0.0
         self._most_owed = most_owed
         self._fresh = True
+
+    def change(self, per_second: float, *, most_owed: float) -> None:
+        """Go on at another pace; what is owed stays owed."""
+        self.burst = burst(per_second)
+        self._most_owed = most_owed
 
     def due(self, amount: int) -> float:
         """What has to be paid before `amount` may go."""

@@ -17,10 +17,11 @@ class Slots:
 
     Attributes:
         on_free: told when a slot came back that nobody was in line for, or one is lent.
+        on_give: told of every slot that comes back, before it goes to anybody; None when nobody counts them.
         loans: slots beyond the size that nobody has taken up yet; `take_now` does not know of them.
     """
 
-    __slots__ = ("_ahead", "_behind", "free", "loans", "on_free", "size", "waiting")
+    __slots__ = ("_ahead", "_behind", "free", "loans", "on_free", "on_give", "size", "waiting")
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -28,6 +29,7 @@ class Slots:
         self.waiting = 0
         self.loans = 0
         self.on_free: Callable[[], None] | None = None
+        self.on_give: Callable[[], None] | None = None
         self._ahead: deque[asyncio.Future[bool]] = deque()
         self._behind: deque[asyncio.Future[bool]] = deque()
 
@@ -67,6 +69,8 @@ class Slots:
         """Give one slot back, to the first who waits."""
         assert self.free < self.size, "a slot was given back twice"
         self.free += 1
+        if self.on_give is not None:
+            self.on_give()
         self.serve()
 
     def lend(self) -> None:

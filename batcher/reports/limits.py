@@ -6,10 +6,12 @@ import datetime as dt
 import math
 
 from batcher.engine.progress import Outage, Snapshot
+from batcher.pacing.permit import CONCURRENCY, PACE
 
 _WORDS = {
     "open tasks": "rows waiting to be asked again",
     "outage": "an outage of the endpoint",
+    "pace": "a pace that was cut after 429s",
     "retry budget": "the share of requests that ask again",
 }
 
@@ -22,7 +24,21 @@ def limit(name: str) -> str:
 def limit_now(snapshot: Snapshot) -> str:
     """Name what holds a run back now; of an outage, since when and how long until it is tried next."""
     outage = snapshot.outage
-    return limit(snapshot.limited_by) if outage is None else f"outage {began(outage)}, {next_probe(outage)}"
+    if outage is not None:
+        return f"outage {began(outage)}, {next_probe(outage)}"
+    lowered = lowered_to(snapshot)
+    if lowered:
+        return f"{lowered} after {'429s' if snapshot.limited_by == PACE else 'failures'}"
+    return limit(snapshot.limited_by)
+
+
+def lowered_to(snapshot: Snapshot) -> str:
+    """Say where a limit stands that was lowered and holds the run back now: `pace 12/s`, `concurrency 45`, or empty."""
+    if snapshot.limited_by == PACE and snapshot.pace_per_s is not None:
+        return f"pace {snapshot.pace_per_s:.{0 if snapshot.pace_per_s >= 9.95 else 1}f}/s"
+    if snapshot.limited_by == CONCURRENCY and snapshot.narrowed is not None:
+        return f"concurrency {snapshot.narrowed:,}"
+    return ""
 
 
 def began(outage: Outage) -> str:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from batcher.engine.progress import Outage, Phase, Snapshot, Totals
 from batcher.records import Status
-from batcher.reports.limits import began, limit, next_probe
+from batcher.reports.limits import began, limit, lowered_to, next_probe
 from batcher.reports.terminal import (
     dollars,
     milliseconds,
@@ -157,6 +157,8 @@ def _limit(snapshot: Snapshot) -> str:
     """Name what holds the run back in the few letters that a cell has."""
     if snapshot.limited_by in ("open tasks", "retry budget"):
         return "retries"
+    if lowered := lowered_to(snapshot):
+        return lowered
     return limit(snapshot.limited_by).replace("input tokens", "tokens")
 
 

@@ -102,7 +102,7 @@ class Stage:
         *,
         slots: int = 4,
         quotas: Quotas = Quotas(),  # noqa: B008  frozen
-        chance: float = 0.5,
+        chance: float | Callable[[], float] = 0.5,
         latency_s: float | Callable[[Request], float] = 0.0,
         commit_s: float = 0.0,
         check: Callable[[Answer], Verdict | None] | None = None,
@@ -120,7 +120,7 @@ class Stage:
             gate=self.gate,
             journal=self.journal,
             retry=Retry(**retry),
-            world=World(now_s=loop.time, wall_us=self.clock, chance=steady(chance)),
+            world=World(now_s=loop.time, wall_us=self.clock, chance=chance if callable(chance) else steady(chance)),
             secret=SECRET,
             on_turn=self.turns.append,
             check=check,

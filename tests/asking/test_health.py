@@ -102,13 +102,13 @@ def test_rows_that_were_throttled_before_tell_of_an_outage_as_well(exchange):
     async def main() -> None:
         def answer(request: Request) -> Exchange:
             seen.append(request)
-            return throttled() if len(seen) <= 100 else gone(exchange, until_s=300)(request)
+            return throttled() if len(seen) <= 40 else gone(exchange, until_s=300)(request)
 
         seen: list[Request] = []
         stage = Stage(answer, slots=8)
         asking = asyncio.create_task(as_a_session(stage, [open_task(number) for number in range(32)]))
         await asyncio.sleep(200)
-        assert len(seen) > 120
+        assert len(seen) > 60
         assert stage.gate.outage is not None
         assert outcomes(await asking) == [Status.OK] * 32
 
@@ -125,7 +125,7 @@ def test_a_few_rows_that_always_fail_are_no_outage():
     run_virtual(main())
 
 
-@pytest.mark.parametrize(("bad", "within_s"), [(30, 60), (70, 50 * 80)])
+@pytest.mark.parametrize(("bad", "within_s"), [(25, 60), (70, 50 * 80)])
 def test_a_heap_of_bad_rows_is_passed_by_rows_that_have_not_failed(bad, within_s):
     """They fail at once and look like an outage; a probe is a new row, even when all that may be open have failed."""
 

@@ -1,6 +1,8 @@
 import asyncio
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
 
 import orjson
 import pytest
@@ -55,6 +57,7 @@ class Busy:
     open_tasks: int = 0
     is_asking: bool = True
     outage: Outage | None = None
+    gate: Any = field(default_factory=lambda: SimpleNamespace(pace_per_s=None, narrowed=None))
 
 
 class Watched:

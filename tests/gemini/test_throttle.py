@@ -162,3 +162,88 @@ def test_embedded_violations_are_told_apart() -> None:
 )
 def test_odd_details_name_nothing(odd: list[Any]) -> None:
     assert violations({"details": odd}, "") == []
+
+
+def test_every_minute_quota_that_ran_out_is_told() -> None:
+    requests = {"quotaId": "GenerateRequestsPerMinutePerProjectPerModel", "quotaValue": "10"}
+    tokens = {"quotaId": "GenerateContentInputTokensPerModelPerMinute-FreeTier", "quotaValue": "250000"}
+    verdict = verdict_on_message("", [{"violations": [requests, tokens]}, {"retryDelay": "7s"}])
+
+    assert (verdict.kind, verdict.quota, verdict.quota_value) == (Kind.THROTTLED, "requests/min", 10)
+    assert verdict.also == (("input_tokens/min", 250_000),)
+
+
+def test_what_ran_out_beside_a_day_is_told_too() -> None:
+    verdict = verdict_on("429-day-and-minute-python-genai-2044")
+
+    assert verdict.kind is Kind.PARKED
+    assert verdict.also == (("input_tokens/min", 250_000),)
+
+
+def test_the_quota_that_is_paced_comes_before_one_that_is_not() -> None:
+    hour, minute = {"quotaId": "RequestsPerHour"}, {"quotaId": "RequestsPerMinute", "quotaValue": "5"}
+    verdict = verdict_on_message("", [{"violations": [hour, minute]}])
+
+    assert (verdict.quota, verdict.quota_id, verdict.quota_value) == ("requests/min", "RequestsPerMinute", 5)
+    assert verdict.also == ()
+
+
+def test_a_second_is_over_in_a_second() -> None:
+    verdict = verdict_on_message("", [{"violations": [{"quotaId": "GenerateRequestsPerSecond"}]}])
+
+    assert (verdict.quota, verdict.wait_s) == (None, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("message", "quota", "value", "wait_s"),
+    [
+        (
+            "Rate limit reached for m in org-1 on requests per min (RPM): Limit 3, Used 3. Please try again in 20s.",
+            "requests/min",
+            3,
+            20,
+        ),
+        (
+            "Rate limit reached for m on tokens per min (TPM): Limit: 10000, Used 9500. Please try again in 120ms.",
+            "input_tokens/min",
+            10_000,
+            0.12,
+        ),
+        ("Rate limit reached for m on requests per day (RPD): Limit 200, Used 200.", "requests/day", 200, None),
+    ],
+)
+def test_openais_words_name_the_quota(message: str, quota: str, value: int, wait_s: float | None) -> None:
+    body = {"error": {"message": message, "type": "requests", "param": None, "code": "rate_limit_exceeded"}}
+    verdict = judge(*answered(body, status=429))
+
+    assert (verdict.quota, verdict.quota_value) == (quota, value)
+    assert verdict.wait_s == pytest.approx(wait_s)
+
+
+SPENT = {"x-ratelimit-limit-requests": "60", "x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1s"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "quota", "value", "wait_s"),
+    [
+        (SPENT, "requests/min", 60, 1),
+        ({f"llm_provider-{name}": value for name, value in SPENT.items()}, "requests/min", 60, 1),
+        (SPENT | {"retry-after": "3"}, "requests/min", 60, 3),
+        (SPENT | {"x-ratelimit-limit-requests": "0"}, "requests/min", None, 1),
+        (SPENT | {"x-ratelimit-reset-requests": "17h3m"}, None, 60, 61_380),
+        (SPENT | {"x-ratelimit-remaining-requests": "7"}, None, None, 0.361532506),
+        (
+            {"x-ratelimit-limit-tokens": "150000", "x-ratelimit-remaining-tokens": "-20"},
+            "input_tokens/min",
+            150_000,
+            0.361532506,
+        ),
+    ],
+)
+def test_headers_name_the_quota_where_the_body_does_not(
+    headers: dict[str, str], quota: str | None, value: int | None, wait_s: float
+) -> None:
+    verdict = verdict_on("429-openai-shape", headers)
+
+    assert (verdict.kind, verdict.quota, verdict.quota_value) == (Kind.THROTTLED, quota, value)
+    assert verdict.wait_s == pytest.approx(wait_s if wait_s < 1 else max(wait_s, 0.361532506))

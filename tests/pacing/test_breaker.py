@@ -13,7 +13,6 @@ from batcher.pacing.breaker import (
     OF_LAST,
     WITHIN_S,
     Breaker,
-    grown,
     restart_size,
 )
 from tests.examples import a_few
@@ -135,9 +134,5 @@ def test_it_begins_anew_once_a_probe_is_answered():
     assert (breaker.since_s, breaker.next_probe_s) == (40.0, 65.0)
 
 
-def test_the_slots_come_back_in_steps():
+def test_few_slots_are_open_right_after_an_outage():
     assert [restart_size(slots) for slots in (1, 3, 16, 40, 64, 1024)] == [1, 3, 4, 4, 6, 102]
-    assert grown(6, 64, answers=10, failures=1) == 12
-    assert grown(48, 64, answers=10, failures=1) == 64
-    assert grown(6, 64, answers=0, failures=0) == 6  # nothing came yet: nothing is known
-    assert grown(6, 64, answers=5, failures=5) == 6

@@ -117,23 +117,22 @@ def test_the_outage_says_since_when_and_what_was_seen_last():
     virtually(main())
 
 
-def test_a_probe_that_is_answered_ends_it_and_the_slots_come_back_in_steps():
+def test_a_probe_that_is_answered_ends_it_and_the_slots_come_back_with_the_answers():
     async def main() -> None:
         desk = Desk(slots=40)
         gate = desk.gate
         await desk.break_down()
         desk.answer(await desk.retry())
         assert (gate.outage, gate.limited_by) == (None, "")
-        out = []
-        for size in (4, 8, 16, 32, 40, 40):
+        for size in (4, 8, 11, 19, 27, 35, 40, 40):  # doubled up to 0.7 of the 16 that they were
+            assert gate.narrowed == (size if size < 40 else None)
+            out = []
             while (permit := gate.admit_now("a", 1)) is not None:
                 assert not permit.is_probe
                 out.append(permit)
             assert gate.in_flight == size
-            desk.answer(out.pop())
-            assert gate.admit_now("a", 1) is not None
-            out.append(gate.admit_now("a", 1) or out[-1])
-            await asyncio.sleep(1.0001)
+            for permit in out:
+                desk.answer(permit)
 
     virtually(main())
 
@@ -143,13 +142,13 @@ def test_slots_do_not_come_back_while_most_requests_fail():
         desk = Desk(slots=40)
         await desk.break_down()
         desk.answer(await desk.retry())
-        for _ in range(5):
+        for _ in range(10):
             for _ in range(3):
                 desk.fail(await desk.retry())
             desk.answer(await desk.retry())
             await asyncio.sleep(1.01)
-        permits = [desk.gate.admit_now("a", 1) for _ in range(5)]
-        assert [permit is not None for permit in permits] == [True] * 4 + [False]
+        assert desk.gate.outage is None
+        assert [desk.gate.admit_now("a", 1) is not None for _ in range(3)].count(True) <= 2
 
     virtually(main())
 
@@ -179,7 +178,7 @@ def test_each_probe_that_fails_waits_longer_and_is_another_row():
 
 def test_what_was_out_already_neither_ends_the_outage_nor_lets_more_go():
     async def main() -> None:
-        desk = Desk(slots=40)
+        desk = Desk(slots=40, quotas=Quotas(requests_per_minute=600_000))  # with one, all slots are open from the start
         gate = desk.gate
         early = [await gate.admit("a", 1) for _ in range(15)]
         await desk.break_down()

@@ -198,3 +198,8 @@ def test_a_big_count_is_off_by_half_a_percent_at_most(count):
     text = compact(count).replace(",", "")
     unit = {"k": 10**3, "M": 10**6, "B": 10**9}.get(text[-1], 1)
     assert abs(float(text.rstrip("kMB")) * unit - count) <= count * 0.005 + 1e-6
+
+
+def test_a_limit_that_was_lowered_fits_its_cell():
+    assert "limit    pace 12/s" in drawn(limited_by="pace", pace_per_s=12.4)[-2]
+    assert "limit    concurrency 45" in drawn(limited_by="concurrency", narrowed=45)[-2]

@@ -335,3 +335,21 @@ def test_an_outage_that_comes_or_goes_is_worth_a_line():
 
 def test_a_summary_says_that_an_outage_held_the_run_back():
     assert any("limited by an outage of the endpoint" in line for line in summary_lines(a_summary(limited_by="outage")))
+
+
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        ({"limited_by": "pace", "pace_per_s": 12.4}, "limited by pace 12/s after 429s"),
+        ({"limited_by": "pace", "pace_per_s": 0.2}, "limited by pace 0.2/s after 429s"),
+        ({"limited_by": "pace"}, "limited by a pace that was cut after 429s"),
+        ({"limited_by": "concurrency", "narrowed": 45}, "limited by concurrency 45 after failures"),
+        ({"limited_by": "concurrency"}, "limited by concurrency"),
+        ({"limited_by": "requests/min", "pace_per_s": 12.4, "narrowed": 45}, "limited by requests/min"),
+    ],
+)
+def test_a_limit_that_was_lowered_says_to_what(held, said):
+    line = next_line(a_snapshot(0), a_snapshot(50, **held))
+
+    assert line is not None
+    assert line.endswith(said)
