@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batcher.asking.ask import Ending
-from batcher.engine.progress import Phase, Snapshot, Totals
+from batcher.engine.progress import Phase, Snapshot, Straggler, Totals
 from batcher.errors import PlanChanged, StorageError
 from batcher.job.spec import Job
 from batcher.pacing.outage import Outage
@@ -136,6 +136,8 @@ def _as_json(snapshot: Snapshot) -> dict[str, Any]:
         "p95_ms": snapshot.p95_ms,
         "projected_usd": None if projected is None else f"{projected:f}",
         "outage": None if snapshot.outage is None else asdict(snapshot.outage),
+        "straggling": snapshot.straggling,
+        "stragglers": [asdict(each) for each in snapshot.stragglers],
     }
 
 
@@ -148,6 +150,7 @@ def _snapshot(said: Mapping[str, Any]) -> Snapshot | None:
     known = now | {
         "projected_usd": None if projected is None else Decimal(projected),
         "outage": None if outage is None else Outage(**outage),
+        "stragglers": tuple(Straggler(**each) for each in now.get("stragglers", ())),
     }
     return Snapshot(phase=Phase(said["phase"]), totals=Totals.from_json(said["totals"]), **known)
 

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from batcher.pacing.lane import Lane
 from batcher.pacing.outage import Origin, Outage, OutageTooLong, Patience
 from batcher.pacing.permit import CONCURRENCY, OPEN_TASKS, OUTAGE, RETRY_BUDGET, DayQuotaReached, Permit, Quotas
+from batcher.pacing.quota import Learnt
 from batcher.pacing.retries import RetryBudget
 from batcher.pacing.slots import Slots
 
@@ -32,6 +33,7 @@ class Gate:
         now: the loop's monotonic seconds.
         wall_us: microseconds since the epoch, for the day quota only.
         used_today: lane -> requests sent since the last Pacific midnight by earlier sessions.
+        learnt: lane -> what their replies taught of its tokens.
         patience: how an outage is sat out.
         chance: uniform in [0, 1); without it, probes go in the middle of the time that they may go in.
 
@@ -48,6 +50,7 @@ class Gate:
         now: Callable[[], float],
         wall_us: Callable[[], int],
         used_today: Mapping[str, int] = MappingProxyType({}),
+        learnt: Mapping[str, Learnt] = MappingProxyType({}),
         patience: Patience = Patience(),  # noqa: B008  frozen
         chance: Callable[[], float] = lambda: 0.5,
     ) -> None:
@@ -57,6 +60,7 @@ class Gate:
         self._now = now
         self._wall_us = wall_us
         self._used_today = used_today
+        self._learnt = learnt
         self._lanes: dict[str, Lane] = {}
         self.origin = Origin(self._slots, self._open, now=now, wall_us=wall_us, chance=chance, patience=patience)
         self.breaker = self.origin.breaker
@@ -105,6 +109,11 @@ class Gate:
     def used_today(self) -> dict[str, int]:
         """Lane -> requests sent this Pacific day, for lanes with a day quota; what a later session passes in again."""
         return {name: lane.day.used for name, lane in self._lanes.items() if lane.day is not None}
+
+    @property
+    def learnt(self) -> dict[str, Learnt]:
+        """Lane -> what replies taught of its tokens, where it has a token quota; a later session passes it in again."""
+        return {name: learnt for name, lane in self._lanes.items() if (learnt := lane.learnt) is not None}
 
     def on_free(self, tell: Callable[[], None]) -> None:
         """Have `tell` called whenever a slot came back that nobody waits for; it may be taken again a moment later."""
@@ -207,5 +216,6 @@ class Gate:
             now=self._now,
             wall_us=self._wall_us,
             used_today=self._used_today.get(name, 0),
+            learnt=self._learnt.get(name),
         )
         return lane

@@ -17,7 +17,7 @@ from batcher.pacing.permit import (
     Permit,
     Quotas,
 )
-from batcher.pacing.quota import DayCount, Entry, TokenScale
+from batcher.pacing.quota import DayCount, Entry, Learnt, TokenScale
 from batcher.pacing.slots import Slots
 
 
@@ -31,6 +31,7 @@ class Lane:
         now: monotonic seconds of the loop.
         wall_us: microseconds since the epoch.
         used_today: requests sent today by earlier sessions.
+        learnt: what their replies taught of its tokens.
     """
 
     __slots__ = (
@@ -59,6 +60,7 @@ class Lane:
         now: Callable[[], float],
         wall_us: Callable[[], int],
         used_today: int = 0,
+        learnt: Learnt | None = None,
     ) -> None:
         requests, tokens, day = quotas.requests_per_minute, quotas.input_tokens_per_minute, quotas.requests_per_day
         self.name = name
@@ -66,7 +68,7 @@ class Lane:
         self.day = None if day is None else DayCount(day, used=used_today, wall_us=wall_us())
         self._requests = None if requests is None else MinuteQuota(REQUESTS_A_MINUTE, requests)
         self._tokens = None if tokens is None else MinuteQuota(INPUT_TOKENS_A_MINUTE, tokens)
-        self._scale = TokenScale()
+        self._scale = TokenScale(learnt)
         self._slots = slots
         self._turn = Slots(1)
         self._now = now
@@ -76,6 +78,11 @@ class Lane:
         self._alarm: asyncio.Future[None] | None = None
         # Many endpoints have no quota: their permits are all alike, and building one would cost more than the rest.
         self._unlimited = Permit(lane=name) if requests is None and tokens is None and day is None else None
+
+    @property
+    def learnt(self) -> Learnt | None:
+        """What replies have taught of its tokens; None when nothing, or nobody needs to know."""
+        return self._scale.learnt if self._tokens is not None and self._scale.learnt.replies else None
 
     def admit_now(self, estimate: int) -> Permit | None:
         """A permit if nothing at all would make it wait, else None and nothing taken."""
@@ -103,7 +110,7 @@ class Lane:
         self._slots.take_loan()
         return permit._replace(is_probe=True)
 
-    def _permit_now(self, estimate: int) -> Permit | None:
+    def _permit_now(self, estimate: int, since_s: float | None = None) -> Permit | None:
         """What the quotas allow without a wait, paid and recorded; the slot is the caller's."""
         now_s = self._now()
         if (self._pauses and self._paused(now_s)) or (self.day is not None and self.day.left(self._wall_us()) <= 0):
@@ -118,7 +125,7 @@ class Lane:
             requests.pay_now(1, price_of_request)
         if tokens is not None:
             tokens.pay_now(amount, price_of_tokens)
-        return self._permit(now_s, estimate, amount, doubt)
+        return self._permit(now_s, estimate, amount, doubt, since_s)
 
     async def admit(self, estimate: int, *, retry: bool) -> Permit:
         """A permit once it may go, in the order of asking; a retry before every new row that is not at the head yet.
@@ -137,12 +144,24 @@ class Lane:
             self._slots.give_back(lent=lent)
         await self._turn.take(ahead=retry)
         try:
+            permit = self._at_head_now(estimate, since_s)
+            if permit is not None:
+                return permit
             amount, doubt, lent = await self._pass_all(estimate)
             permit = self._permit(self._now(), estimate, amount, doubt, since_s)
             return permit._replace(is_probe=True) if lent else permit
         finally:
             self.waits_for = ""
             self._turn.give()
+
+    def _at_head_now(self, estimate: int, since_s: float) -> Permit | None:
+        """For the one whose turn it is: pace is paid in steps, so most find all of it there and need not wait."""
+        if self._slots.free <= 0:
+            return None
+        permit = self._permit_now(estimate, since_s)
+        if permit is not None:
+            self._slots.take_now()
+        return permit
 
     def settle(self, permit: Permit, input_tokens: int) -> None:
         """Put the tokens that the reply tells in the place of the estimate."""

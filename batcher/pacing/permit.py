@@ -16,6 +16,7 @@ CONCURRENCY = "concurrency"
 OPEN_TASKS = "open tasks"
 OUTAGE = "outage"
 RETRY_BUDGET = "retry budget"
+BACKOFF = "backoff"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
