@@ -19,11 +19,12 @@ import pyarrow.parquet as pq
 
 from batcher.asking.ask import Ending
 from batcher.engine.progress import Phase, Snapshot, Straggler, Totals
-from batcher.errors import PlanChanged, StorageError
+from batcher.errors import PlanChanged
 from batcher.job.spec import Job
 from batcher.pacing.outage import Outage
 from batcher.records import Status
 from batcher.store.disk import write_whole
+from batcher.store.reading import part_file
 from batcher.store.rundir import RunDir, lock_owner, state_folder
 
 _SHOWN = (
@@ -198,13 +199,10 @@ def read_last(out: Path, n: int, *, failed: bool = False) -> list[dict[str, Any]
 def _last_rows(part: Path, n: int, *, failed: bool, told: list[int]) -> list[dict[str, Any]]:
     """The last rows of a part that nobody told yet; answers are read of the row groups that have one to show."""
     rows: list[dict[str, Any]] = []
-    try:
-        with pq.ParquetFile(part) as file:
-            for group in reversed(range(file.num_row_groups)):
-                if len(rows) < n:
-                    rows = _of_group(file, group, failed=failed, told=told)[-(n - len(rows)) :] + rows
-    except (OSError, pa.ArrowException) as error:
-        raise StorageError(f"{part}: not a whole part of a run: {error}") from error
+    with part_file(part) as file:
+        for group in reversed(range(file.num_row_groups)):
+            if len(rows) < n:
+                rows = _of_group(file, group, failed=failed, told=told)[-(n - len(rows)) :] + rows
     return rows
 
 
