@@ -106,6 +106,8 @@ class Stragglers:
 
     def _late(self, late_s: float) -> Iterator[tuple[OpenTask, Work]]:
         """The late tasks of blocks of which nothing is left but what was sent already."""
+        if all(seen.open_s < late_s for seen in self._seen.values()):  # nearly always
+            return
         undecided = Counter(work.no for work in self._session.undecided)
         for work, tasks in _by_block(self._session):
             if work.remaining <= len(tasks) + undecided[work.no]:
@@ -146,19 +148,26 @@ class Stragglers:
         if now_s - self._said_s < SAY_EVERY_S:
             return
         very_late_s = float("inf") if p99_ms is None else max(VERY_LATE_S, VERY_LATE_P99S * p99_ms / 1000)
+        near_end_s = _OF_DEADLINE * self._deadline_s
         worst: list[tuple[int, float, OpenTask]] = []
         for task in self._session.open:
-            active_s, seen = self._active_s(task), self._seen[task.task]
-            how_bad = 2 if active_s >= _OF_DEADLINE * self._deadline_s else 1 if active_s >= very_late_s else 0
+            seen = self._seen[task.task]
+            if task.active_s + seen.out_s < min(very_late_s, near_end_s):  # nearly always
+                continue
+            active_s = self._active_s(task)
+            how_bad = 2 if active_s >= near_end_s else 1 if active_s >= very_late_s else 0
             if how_bad > seen.told:
                 seen.told = how_bad
                 worst.append((how_bad, active_s, task))
         if worst:
             self._said_s = now_s
-            how_bad, active_s, task = max(worst, key=lambda each: each[:2])
-            why = f"{self._named(task)}: asked for {active_s:,.0f} s so far ({self._how(task)}"
-            more = f"; so are {len(worst) - 1:,} more" if len(worst) > 1 else ""
-            self._log(f"slow row {why}){more}; {self._measure(how_bad, p99_ms)}")
+            self._log(self._told(*max(worst, key=lambda each: each[:2]), more=len(worst) - 1, p99_ms=p99_ms))
+
+    def _told(self, how_bad: int, active_s: float, task: OpenTask, *, more: int, p99_ms: float | None) -> str:
+        how = f"try {task.attempts:,}, {self._session.waits_for(task)}"
+        others = f"; so are {more:,} more" if more else ""
+        measure = self._measure(how_bad, p99_ms)
+        return f"slow row {self._named(task)}: asked for {active_s:,.0f} s so far ({how}){others}; {measure}"
 
     def _active_s(self, task: OpenTask) -> float:
         is_out = self._session.waits_for(task) == IN_FLIGHT
@@ -167,9 +176,6 @@ class Stragglers:
     def _named(self, task: OpenTask) -> str:
         samples = self._plan.job.samples
         return self._id(task.task) if samples == 1 else f"{self._id(task.task)} (sample {task.task % samples})"
-
-    def _how(self, task: OpenTask) -> str:
-        return f"try {task.attempts:,}, {self._session.waits_for(task)}"
 
     def _measure(self, how_bad: int, p99_ms: float | None) -> str:
         if how_bad > 1 or p99_ms is None:
@@ -189,4 +195,5 @@ def _by_block(session: Session) -> list[tuple[Work, list[OpenTask]]]:
 
 
 def _shortened(text: str) -> str:
+    text = " ".join(text[: 4 * _LONGEST_ID].split())  # it is the user's, and goes into lines
     return text if len(text) <= _LONGEST_ID else f"{text[: _LONGEST_ID - 1]}…"

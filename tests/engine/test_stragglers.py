@@ -215,6 +215,15 @@ def test_a_sample_is_told_from_its_row(tmp_path):
     assert watched.said[0].startswith("slow row row-1 (sample 1): ")
 
 
+def test_an_id_is_one_short_line_whatever_it_is(tmp_path):
+    rows = [{"id": f"line\n{'x' * 100}", "prompt": "hi"}]
+    watched = Watched(planned(tmp_path, rows))
+    watched.stragglers._read_id = lambda _: rows[0]["id"]
+    watched.hold(a_task(0))
+    watched.pass_s(11)
+    assert watched.ids == [f"line {'x' * 54}…"]
+
+
 class Hanging(ScriptedTransport):
     """Answers, but keeps the ones it is told to until it is told otherwise."""
 
