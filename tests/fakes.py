@@ -52,6 +52,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._virtual.now_s
 
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass in the middle of a turn, as it does while code runs."""
+        self._virtual.now_s += seconds
+
 
 def run_virtual(main: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end on a virtual loop of its own, and return what it returned."""

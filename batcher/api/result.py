@@ -21,6 +21,7 @@ from batcher.records import Status
 from batcher.reports.answers import first_rows
 from batcher.reports.html import run_html
 from batcher.reports.terminal import cost
+from batcher.store.reading import mended_by
 from batcher.store.rundir import RunDir
 from batcher.store.schemas import ATTEMPTS
 
@@ -98,9 +99,14 @@ class Run:
         try:
             if columns is not None and files:
                 _check_columns(columns, pq.read_schema(files[0]))
-            return pq.read_table([str(file) for file in files], columns=_listed(columns), filters=wanted)
+            return pq.read_table(
+                [str(file) for file in files],
+                columns=_listed(columns),
+                filters=wanted,
+                page_checksum_verification=True,
+            )
         except (OSError, pa.ArrowException) as error:
-            raise StorageError(f"{self.path}: not the files of a run: {error}") from error
+            raise StorageError(f"{self.path}: not the files of a run: {error}", hint=mended_by(self.path)) from error
 
     def __repr__(self) -> str:
         """One line: where, how it ended, what it cost."""

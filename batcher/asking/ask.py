@@ -24,7 +24,7 @@ from batcher.gemini.refusal import OK, Verdict, backoff_s, hinted_s, judge, stat
 from batcher.gemini.reply import Cut, Unreadable, read
 from batcher.job.spec import Retry
 from batcher.pacing.gate import Gate
-from batcher.pacing.permit import Permit
+from batcher.pacing.permit import BACKOFF, RETRY_BUDGET, Permit
 from batcher.records import Answer, Attempt, Billed, Kind, NoReply, Outcome, Problem, Reply, Request, Status
 from batcher.store.frames import pack_attempt, pack_outcome
 from batcher.store.journal import Journal
@@ -61,6 +61,7 @@ class OpenTask:
         counted: of which count against the job's limit.
         active_s: time spent asking and backing off, without the time the gate made it wait, be it for an outage to end.
         waiting: asleep or at the gate: it holds no slot and may be cancelled without loss.
+        waits_for: what a waiting one waits for, where it is not the gate's to say; see `Straggler`.
     """
 
     task: int
@@ -72,6 +73,7 @@ class OpenTask:
     backoff_s: float = 0.0
     started_at: int = 0
     waiting: bool = False
+    waits_for: str = ""
     tries: dict[str, int] = field(default_factory=dict)
 
 
@@ -250,6 +252,7 @@ class Asker:
             await self._set_aside(task, _turn_of(state))
             state.prepare_for_next_attempt()
             await self._world.sleep(wait_s)
+            task.waits_for = ""
             permit = await self._gate.admit(task.lane, task.request.estimated_tokens, retry=True)
             task.waiting = False
             state.set_result(await self._turn(task, permit))
@@ -267,7 +270,9 @@ class Asker:
             raise Drained
         task.waiting = True
         if loads(turn.verdict):
+            task.waits_for = RETRY_BUDGET
             task.backoff_s += await self._gate.afford_retry()
+        task.waits_for = BACKOFF
 
     def _spent(self, task: OpenTask, verdict: Verdict) -> bool:
         """Whether this was the last try: of the job's count, of this reason's, or of the row's time."""

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from batcher.errors import StorageError
 from batcher.records import Status
+from batcher.store.reading import part_file
 
 BATCH_ROWS = 512  # so that what an export holds does not depend on how many rows there are
 OTHER = "outside --where"
@@ -101,9 +100,6 @@ def read_rows(part: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     Raises:
         StorageError: it is damaged.
     """
-    try:
-        with pq.ParquetFile(part) as file:
-            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(columns)):
-                yield batch.select(columns)  # they come in the file's order
-    except (OSError, pa.ArrowException) as error:
-        raise StorageError(f"{part}: not a whole part of a run: {error}") from error
+    with part_file(part) as file:
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(columns)):
+            yield batch.select(columns)  # they come in the file's order

@@ -10,7 +10,7 @@ from batcher.gemini.tokens import usual_output
 from batcher.job.spec import Job
 
 # Nothing is known of the endpoint yet: from the fastest answers that were seen anywhere to a slow evening.
-_INPUT_GUESS = Span(0.75, 1.0, 1.25)  # as `TokenScale.UNTAUGHT`: characters a token vary that much
+_INPUT_GUESS = Span(0.75, 1.0, 1.25)  # as `TokenScale.UNTAUGHT`: what a character takes varies that much
 _ENOUGH = 0.9
 _FIRST_BYTE_S = (0.3, 2.0)
 _TOKENS_A_SECOND = (250.0, 50.0)
@@ -21,7 +21,7 @@ def assume(job: Job, lesson: Lesson | None) -> Assumed:
     least, most = usual_output(job.model, job.generation.model_dump(exclude_none=True))
     guess = Assumed(
         input_scale=_INPUT_GUESS,
-        input_from="a guess: 4 characters of English a token, ± 25 %",
+        input_from="a guess by script and digits, ± 25 %",
         output=Span(least, (least * most) ** 0.5, most),
         output_from=f"a guess: {least:,} to {most:,} tokens an answer; nothing seen yet",
         latency_s=_INPUT_GUESS,

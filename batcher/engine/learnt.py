@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from batcher.engine.estimate import around
 from batcher.engine.outlook import Span
 from batcher.errors import StorageError
@@ -17,6 +14,7 @@ from batcher.gemini.tokens import estimate_tokens
 from batcher.job.fingerprint import Fingerprint
 from batcher.job.spec import InputShape
 from batcher.records import Request
+from batcher.store.reading import part_file
 from batcher.store.rundir import RunDir
 
 _MOST_RUNS = 200
@@ -106,13 +104,13 @@ def _rows(rundir: RunDir) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for part in rundir.parts():
         try:
-            with pq.ParquetFile(part) as file:
+            with part_file(part) as file:
                 names = [name for name in _COLUMNS if name in file.schema_arrow.names]
                 for batch in file.iter_batches(batch_size=_MOST_ROWS, columns=names):
                     rows += batch.to_pylist()
                     if len(rows) >= _MOST_ROWS:
                         return rows[:_MOST_ROWS]
-        except (OSError, pa.ArrowException):
+        except StorageError:
             continue
     return rows
 

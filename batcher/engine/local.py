@@ -35,6 +35,7 @@ from batcher.engine.session import Session
 from batcher.engine.tally import Tally
 from batcher.engine.telling import Listener, PacedWorkList, Teller
 from batcher.engine.today import used_today
+from batcher.engine.tokenscale import read_learnt
 from batcher.engine.watch import Lookout, Show, snapshot_of_planning
 from batcher.engine.work import WorkList
 from batcher.errors import Interrupted, PlanChanged, StorageError
@@ -238,6 +239,7 @@ async def _ask_all(
         now=loop.time,
         wall_us=options.wall_us,
         used_today=used,
+        learnt=read_learnt(plan.rundir),
         patience=patience,
         chance=random.random,
     )
@@ -264,7 +266,14 @@ async def _ask_all(
             halt=halt,
         )
         lookout = Lookout(
-            plan, session, tally, halt, done_before=before.done, show=options.show, command=options.command
+            plan,
+            session,
+            tally,
+            halt,
+            done_before=before.done,
+            show=options.show,
+            command=options.command,
+            log=options.log,
         )
         with _signals(loop, halt, plan.job.run.drain_s):
             work = _braked(session, options.brake, halt)

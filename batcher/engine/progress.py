@@ -12,7 +12,7 @@ from batcher.errors import Exit
 from batcher.money.totals import Tokens, Totals
 from batcher.pacing.outage import Outage
 
-__all__ = ["Outage", "Phase", "Snapshot", "Summary", "Tokens", "Totals"]
+__all__ = ["Outage", "Phase", "Snapshot", "Straggler", "Summary", "Tokens", "Totals"]
 
 
 class Phase(enum.StrEnum):
@@ -22,6 +22,29 @@ class Phase(enum.StrEnum):
     ASKING = "asking"
     SEALING = "sealing"
     DRAINING = "draining"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Straggler:
+    """A row that is open for far longer than most, and the last of its block to be.
+
+    Attributes:
+        task: its number.
+        id: of the row, shortened.
+        sample: which ask of the row, from 0; None where each is asked once.
+        block: which cannot be sealed for it.
+        open_s: since it was first sent, without outages.
+        attempts: requests made for it.
+        waits_for: `in flight`, `backoff`, a quota or whatever else the gate may wait for, `journal`.
+    """
+
+    task: int
+    id: str
+    sample: int | None
+    block: int
+    open_s: float
+    attempts: int
+    waits_for: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +66,8 @@ class Snapshot:
         outage: of the endpoint, while one goes on.
         pace_per_s: requests a second that may go after 429s; None while none were cut for them.
         narrowed: requests that may be in flight after failures; None while they are not fewer than usual.
+        straggling: rows that hold a block open, see `engine/stragglers`.
+        stragglers: the oldest of them, oldest first.
     """
 
     phase: Phase
@@ -61,6 +86,8 @@ class Snapshot:
     outage: Outage | None = None
     pace_per_s: float | None = None
     narrowed: int | None = None
+    straggling: int = 0
+    stragglers: tuple[Straggler, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ from batcher.records import Status
 from batcher.store.blocks import BlockRow, State, read_asked, read_blocks, reopen_block
 from batcher.store.failpoints import FailPoints
 from batcher.store.journal import Journal
+from batcher.store.reading import CHECKED
 from batcher.store.signed import check_footer
 
 _HOPELESS = ("bad_input", "bad_template", "too_large")
@@ -75,10 +76,7 @@ def has_worth_asking(plan: Plan) -> bool:
     """Whether any failed row of a finished run could end otherwise when it is asked again."""
     worth = (pc.field("status") == str(Status.FAILED)) & ~pc.field("error_kind").isin(list(_HOPELESS))
     try:
-        checked = ds.ParquetFileFormat(
-            default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
-        )
-        parts = ds.dataset([str(part) for part in plan.rundir.parts()], schema=plan.schema, format=checked)
+        parts = ds.dataset([str(part) for part in plan.rundir.parts()], schema=plan.schema, format=CHECKED)
         return bool(parts.scanner(columns=["task"], filter=worth).head(1).num_rows)
     except (OSError, pa.ArrowException) as error:
         raise StorageError(f"{plan.rundir.data}: not the parts of a run: {error}") from error

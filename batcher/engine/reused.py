@@ -9,12 +9,12 @@ from typing import Any
 
 import orjson
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from batcher.errors import JobError, StorageError
 from batcher.job.fingerprint import fingerprint
 from batcher.job.spec import Job
 from batcher.records import Status
+from batcher.store.reading import part_file
 from batcher.store.rundir import RunDir, state_folder
 from batcher.store.spares import Held
 
@@ -132,11 +132,11 @@ def answers_in(part: Path, *, number: int) -> Iterator[Held]:
     """
     row = 0
     try:
-        with pq.ParquetFile(part) as file:
+        with part_file(part) as file:
             for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=list(_COLUMNS)):
                 yield from _held(batch, number, row)
                 row += batch.num_rows
-    except (OSError, pa.ArrowException, KeyError) as error:
+    except KeyError as error:
         raise StorageError(f"{part}: not a whole part of a run: {error}") from error
 
 

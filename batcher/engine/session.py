@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from batcher.money.totals import Totals
 from batcher.pacing.gate import Gate
 from batcher.pacing.outage import Outage
 from batcher.pacing.permit import CONCURRENCY, Permit
+from batcher.pacing.quota import Learnt
 from batcher.records import Status
 from batcher.store.blocks import BlockRow, is_sealed
 
@@ -31,6 +32,8 @@ MOST_HELD_BYTES = 256 << 20
 """Of request bodies that are ready, out, or wait for their next try: of media, a few would fill the memory."""
 _BIG_BYTES = 64 << 10  # with longer bodies than that, only what is shown of the last answers is kept
 HURRY_S = 1.5
+IN_FLIGHT = "in flight"
+JOURNAL = "journal"
 
 
 class Session:
@@ -69,6 +72,7 @@ class Session:
         self._unsealed = sum(1 for block in plan.index.blocks if not is_sealed(rows.get(block.no)))
         self._line = SealLine(self._finished, (no for no, row in rows.items() if is_sealed(row)))
         self._open: dict[asyncio.Task[None], OpenTask] = {}
+        self._blocks: dict[int, Work] = {}  # with tasks that have no outcome
         self._ready: deque[tuple[OpenTask, Work]] = deque()  # admitted on disk, next to be sent
         self._few = asyncio.Event()  # are ready
         self._sendable = asyncio.Event()  # something is ready, a slot is free, or all is fed
@@ -103,6 +107,34 @@ class Session:
         # While tasks are ready, what comes after them may wait.
         held = "memory" if self._is_crowded else self._ahead.held
         return (not self._ready and held) or self._gate.limited_by or (CONCURRENCY if self._full else "")
+
+    @property
+    def open(self) -> Collection[OpenTask]:
+        """The tasks that were sent at least once and have no outcome yet; nobody else may change them."""
+        return self._open.values()
+
+    @property
+    def blocks(self) -> Collection[Work]:
+        """The blocks that are open, and have tasks without an outcome."""
+        return self._blocks.values()
+
+    @property
+    def undecided(self) -> Iterable[Work]:
+        """The block of each row that was refused, and may yet turn out to concern them all."""
+        return (work for _, work in self._refusals.rows)
+
+    @property
+    def learnt(self) -> dict[str, Learnt]:
+        """What replies taught of tokens: see `Gate.learnt`."""
+        return self._gate.learnt
+
+    def waits_for(self, task: OpenTask) -> str:
+        """What an open task waits for; see `Straggler`."""
+        if task in self._asker.in_flight:
+            return IN_FLIGHT
+        if task.waiting:
+            return task.waits_for or self._gate.limited_by or CONCURRENCY
+        return JOURNAL
 
     @property
     def outage(self) -> Outage | None:
@@ -164,6 +196,7 @@ class Session:
         """
         while (chunk := await self._chunks.get()) is not None:
             await asyncio.shield(chunk.committed)
+            self._blocks[chunk.work.no] = chunk.work
             self._count_ended(chunk)
             self._ready.extend((task, chunk.work) for task in chunk.tasks)
             self._held_bytes += sum(len(task.request.body) for task in chunk.tasks)
@@ -310,6 +343,7 @@ class Session:
     def _one_less(self, work: Work) -> None:
         work.remaining -= 1
         if not work.remaining:
+            self._blocks.pop(work.no, None)
             self._finished.put_nowait(work)
 
     async def _seal(self) -> None:

@@ -18,12 +18,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batcher.asking.ask import Ending
-from batcher.engine.progress import Phase, Snapshot, Totals
-from batcher.errors import PlanChanged, StorageError
+from batcher.engine.progress import Phase, Snapshot, Straggler, Totals
+from batcher.errors import PlanChanged
 from batcher.job.spec import Job
 from batcher.pacing.outage import Outage
 from batcher.records import Status
 from batcher.store.disk import write_whole
+from batcher.store.reading import part_file
 from batcher.store.rundir import RunDir, lock_owner, state_folder
 
 _SHOWN = (
@@ -138,6 +139,8 @@ def _as_json(snapshot: Snapshot) -> dict[str, Any]:
         "outage": None if snapshot.outage is None else asdict(snapshot.outage),
         "pace_per_s": snapshot.pace_per_s,
         "narrowed": snapshot.narrowed,
+        "straggling": snapshot.straggling,
+        "stragglers": [asdict(each) for each in snapshot.stragglers],
     }
 
 
@@ -150,6 +153,7 @@ def _snapshot(said: Mapping[str, Any]) -> Snapshot | None:
     known = now | {
         "projected_usd": None if projected is None else Decimal(projected),
         "outage": None if outage is None else Outage(**outage),
+        "stragglers": tuple(Straggler(**each) for each in now.get("stragglers", ())),
     }
     return Snapshot(phase=Phase(said["phase"]), totals=Totals.from_json(said["totals"]), **known)
 
@@ -197,13 +201,10 @@ def read_last(out: Path, n: int, *, failed: bool = False) -> list[dict[str, Any]
 def _last_rows(part: Path, n: int, *, failed: bool, told: list[int]) -> list[dict[str, Any]]:
     """The last rows of a part that nobody told yet; answers are read of the row groups that have one to show."""
     rows: list[dict[str, Any]] = []
-    try:
-        with pq.ParquetFile(part) as file:
-            for group in reversed(range(file.num_row_groups)):
-                if len(rows) < n:
-                    rows = _of_group(file, group, failed=failed, told=told)[-(n - len(rows)) :] + rows
-    except (OSError, pa.ArrowException) as error:
-        raise StorageError(f"{part}: not a whole part of a run: {error}") from error
+    with part_file(part) as file:
+        for group in reversed(range(file.num_row_groups)):
+            if len(rows) < n:
+                rows = _of_group(file, group, failed=failed, told=told)[-(n - len(rows)) :] + rows
     return rows
 
 

@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from batcher.engine.fresh import Fresh
 from batcher.engine.outcomes import COLUMNS, TaskOutcome, outcome_of_bill, outcome_of_row
 from batcher.engine.packing import packer_of
 from batcher.engine.plan import Plan
 from batcher.engine.work import Chunk, Work, WorkList
-from batcher.errors import StorageError
 from batcher.records import Outcome
 from batcher.rows.blocks import Block
 from batcher.store.bills import Earlier, Read, read_attempt, row_bill
@@ -26,6 +24,7 @@ from batcher.store.blocks import BlockRow, State, read_answers, read_asked, read
 from batcher.store.failpoints import FailPoints
 from batcher.store.journal import Journal
 from batcher.store.kept import earlier_of
+from batcher.store.reading import part_file
 
 _MOST_SLICES = 16  # whose ids are at hand: rows end nearly in order
 
@@ -164,12 +163,9 @@ class Teller(Fresh):
 
 
 def _batches(part: Path) -> Iterator[list[dict[str, Any]]]:
-    try:
-        with pq.ParquetFile(part) as file:
-            for batch in file.iter_batches(batch_size=SLICE, columns=list(COLUMNS)):
-                yield batch.to_pylist()
-    except (OSError, pa.ArrowException) as error:
-        raise StorageError(f"{part}: not a whole part of a run: {error}") from error
+    with part_file(part) as file:
+        for batch in file.iter_batches(batch_size=SLICE, columns=list(COLUMNS)):
+            yield batch.to_pylist()
 
 
 class _Ids:

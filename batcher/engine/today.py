@@ -20,6 +20,7 @@ from batcher.store.blockfile import BlockFile
 from batcher.store.blocks import BlockRow, State, read_sent
 from batcher.store.entries import CORRECTION
 from batcher.store.journal import Journal
+from batcher.store.reading import CHECKED
 from batcher.store.schemas import ATTEMPTS, STAMP
 
 _PACIFIC = "America/Los_Angeles"  # where day quotas reset at midnight
@@ -71,7 +72,7 @@ def _of_ledger(files: list[Path], since_us: int) -> Counter[str]:
     reached = pc.field("http_status").is_valid() | (pc.field("billed") != Billed.NO.value)
     today = pc.field("started_at") >= pa.scalar(since_us, pa.int64()).cast(STAMP)
     try:
-        ledger = ds.dataset([str(path) for path in files], schema=ATTEMPTS, format="parquet")
+        ledger = ds.dataset([str(path) for path in files], schema=ATTEMPTS, format=CHECKED)
         sent = ledger.to_table(columns=list(_LANE), filter=today & reached & (pc.field("role") != CORRECTION))
     except (OSError, pa.ArrowException) as error:
         raise StorageError(f"the ledger of today cannot be read: {error}") from error

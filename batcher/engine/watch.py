@@ -14,7 +14,9 @@ from batcher.engine.plan import Plan
 from batcher.engine.progress import Phase, Snapshot, Totals
 from batcher.engine.session import Session
 from batcher.engine.status import write_status
+from batcher.engine.stragglers import Stragglers
 from batcher.engine.tally import Tally
+from batcher.engine.tokenscale import write_learnt
 from batcher.pacing.permit import OUTAGE
 
 _LOOK_EVERY_S = 0.25
@@ -59,10 +61,20 @@ class Lookout:
         done_before: tasks that earlier sessions had finished.
         show: told of every look.
         command: what was typed, for whoever reads `status` after a kill.
+        log: told of rows that take very long.
     """
 
     def __init__(  # noqa: PLR0913  the parts of a run it looks at
-        self, plan: Plan, session: Session, tally: Tally, halt: Halt, *, done_before: int, show: Show, command: str
+        self,
+        plan: Plan,
+        session: Session,
+        tally: Tally,
+        halt: Halt,
+        *,
+        done_before: int,
+        show: Show,
+        command: str,
+        log: Callable[[str], None],
     ) -> None:
         self._plan = plan
         self._session = session
@@ -73,6 +85,7 @@ class Lookout:
         self._command = command
         self._now = asyncio.get_running_loop().time
         self._began_s = self._now()
+        self._stragglers = Stragglers(plan, session, tally.latencies, log=log)
         self._waits: dict[str, int] = {}
         self._limits: deque[str] = deque(maxlen=_LIMIT_LOOKS)
         self._marks: deque[_Mark] = deque([self._mark()], maxlen=_MARKS)
@@ -96,8 +109,10 @@ class Lookout:
             if self._now() - told_at >= _STATUS_EVERY_S:
                 told_at = self._now()
                 write_status(self._plan.rundir, self.snapshot(), self._session.last, self._command)
+                write_learnt(self._plan.rundir, self._session.learnt)
             await asyncio.wait([running], timeout=_LOOK_EVERY_S)
         self._look()
+        write_learnt(self._plan.rundir, self._session.learnt)
         await running
 
     def _look(self) -> None:
@@ -108,6 +123,7 @@ class Lookout:
             self._waits[limited_by] = self._waits.get(limited_by, 0) + 1
         if self._now() - self._marks[-1].at_s >= _MARK_EVERY_S:
             self._marks.append(self._mark())
+        self._stragglers.look(self._now())
         self._show(self.snapshot())
 
     def _mark(self) -> _Mark:
@@ -139,6 +155,8 @@ class Lookout:
             outage=outage,
             pace_per_s=session.gate.pace_per_s,
             narrowed=session.gate.narrowed,
+            straggling=self._stragglers.count,
+            stragglers=self._stragglers.named,
         )
 
     def _limited_most(self) -> str:

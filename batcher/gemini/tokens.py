@@ -1,7 +1,7 @@
 """How many tokens will a request cost: likely, and at most?
 
-Figures: 4 characters a token of English (the API's documentation), 1.0 to 1.2 of Korean (measured by others); a token
-is at least one byte, so no text has more tokens than UTF-8 bytes. Media: an image of at most 384 pixels either way is
+Figures: what a character of text takes is by its script, see `_A_TOKEN`; a token is at least one byte, so no text has
+more tokens than UTF-8 bytes. Media: an image of at most 384 pixels either way is
 258, a larger one 258 for each tile of 768 x 768; sound is 32 a second, video 263; a page of a document is 258.
 """
 
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import orjson
@@ -46,24 +47,69 @@ _SMALL_OUTPUT_LIMIT = 8_192
 _SHORT_ANSWER = 5
 _LONG_ANSWER = 800
 _THOUGHTS = 2_000
-_ASCII = bytes(range(128))
 _SMALL_OUTPUT = re.compile(r"gemini-(?:1\.0|1\.5|2\.0)(?!.*thinking)")
 _THOUGHTLESS = re.compile(r"gemini-(?:1\.0|1\.5|2\.0)(?!.*thinking)|gemini-2\.5-flash-(?:lite|image)|gemma-|imagen-")
 
 
-def estimate_tokens(text: str) -> int:
-    """Guess the tokens of a text: a quarter for an ASCII character, for others a half for each UTF-8 byte over one.
+_A_TOKEN = 32
+"""What a token is worth in the weights of bytes: `_OF_BYTES`, of UTF-8 the first byte of each character, the rest 0.
 
-    That is 0.5 a character of Cyrillic, Greek or accented Latin, 1 of Chinese, Japanese or Korean, 1.5 of an emoji.
-    Runs once a row, so the counting is left to C: 2 µs for 1,000 characters.
+Fitted to Gemma 3's vocabulary, a public sister of Gemini's, over prose in 20 languages, code, JSON, tables and the
+prompts of our jobs (November 2026): all came out within 30 %, most within 10 %, but base64 with half its tokens. By
+four characters a token a list of numbers had a quarter of its tokens, JSON half, Hindi and Thai three times as many.
+"""
+_OF_BYTES = (
+    (0x00, 0x1F, 30),  # a line's end, a tab
+    (0x20, 0x20, 2),  # most begin a word, and are in its token
+    (0x21, 0x7E, 22),  # signs; letters and digits are below
+    (0x30, 0x39, 32),  # every digit is a token
+    (0x41, 0x5A, 8),
+    (0x61, 0x7A, 7),  # of English; with its blanks that is 5 characters a token
+    (0xC2, 0xC2, 16),
+    (0xC3, 0xC9, 18),  # accented Latin
+    (0xCA, 0xCF, 13),  # Greek
+    (0xD0, 0xD3, 9),  # Cyrillic
+    (0xD4, 0xD7, 16),  # Armenian, Hebrew
+    (0xD8, 0xDF, 11),  # Arabic, Persian
+    (0xE0, 0xE0, 10),  # the scripts of India, Thai
+    (0xE1, 0xE1, 16),  # Georgian, Khmer, what Vietnamese has of its own
+    (0xE2, 0xE2, 22),  # typographic and mathematical signs
+    (0xE3, 0xE3, 13),  # kana
+    (0xE4, 0xE9, 23),  # Chinese
+    (0xEA, 0xED, 24),  # Korean
+    (0xEE, 0xEF, 26),
+    (0xF0, 0xF4, 38),  # emoji
+)
+_PIECE = 1_024  # bytes; below 65,521 / 38, or a sum would wrap
+
+
+def _weights() -> bytes:
+    weights = bytearray(256)
+    for first, last, weight in _OF_BYTES:
+        weights[first : last + 1] = bytes([weight]) * (last + 1 - first)
+    return bytes(weights)
+
+
+_WEIGHTS = _weights()
+
+
+def estimate_tokens(text: str) -> int:
+    """Guess the tokens of a text by its script: a fifth of a letter, a digit one, a Chinese character three quarters.
+
+    Runs once a row, so the adding up is left to C: a Python sum over 1,000 characters takes 20 µs, this takes 2. What
+    Adler-32 has in its lower half is one more than the sum of the bytes.
     """
-    if text.isascii():
-        return (len(text) + 3) // 4
-    raw = text.encode("utf-8", "surrogatepass")
-    other_bytes = len(raw.translate(None, _ASCII))
-    ascii_characters = len(raw) - other_bytes
-    others = len(text) - ascii_characters
-    return -(-(ascii_characters + 2 * (other_bytes - others)) // 4)
+    weights = text.encode("utf-8", "surrogatepass").translate(_WEIGHTS)
+    return -(-sum((zlib.adler32(piece) & 0xFFFF) - 1 for piece in _pieces(weights)) // _A_TOKEN)
+
+
+def _pieces(weights: bytes) -> Iterator[bytes]:
+    return (weights[start : start + _PIECE] for start in range(0, len(weights), _PIECE))
+
+
+def json_tokens(value: Any) -> int:
+    """Guess the tokens of tools, a schema, a function's call or result, which count as their JSON."""
+    return estimate_tokens(orjson.dumps(value).decode())
 
 
 def utf8_bytes(text: str) -> int:
@@ -127,7 +173,7 @@ def medium_tokens(mime_type: str, data: bytes, size_bytes: int) -> MediumTokens:
     if kind == "video":
         return _likely(_VIDEO_TOKENS_PER_S * size_bytes // _VIDEO_BYTES_PER_S)
     if kind == "text":
-        return MediumTokens(min(-(-size_bytes // 4), CONTEXT_TOKENS), min(size_bytes, CONTEXT_TOKENS))
+        return MediumTokens(min(_document_tokens(data, size_bytes), CONTEXT_TOKENS), min(size_bytes, CONTEXT_TOKENS))
     pages = len(_PAGE.findall(data))  # none where they are compressed
     if not pages or len(data) < size_bytes:
         pages = max(pages, size_bytes // _PAGE_BYTES, 1)
@@ -146,6 +192,13 @@ def part_tokens(part: Mapping[str, Any]) -> MediumTokens:
     if isinstance(data, str) and mime_type:
         return medium_tokens(mime_type, _head(data), len(data) * 3 // 4)
     return MediumTokens(TILE_TOKENS, IMAGE_TOKENS) if mime_type.startswith("image/") else _likely(1_000)
+
+
+def _document_tokens(data: bytes, size_bytes: int) -> int:
+    """Of a text document, by as much of it as there is."""
+    if not data:
+        return -(-size_bytes // 4)
+    return -(-estimate_tokens(data.decode("utf-8", "replace")) * size_bytes // len(data))
 
 
 def _head(data: str) -> bytes:

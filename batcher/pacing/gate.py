@@ -10,6 +10,7 @@ from batcher.pacing.history import History
 from batcher.pacing.lane import Lane
 from batcher.pacing.outage import Origin, Outage, OutageTooLong, Patience
 from batcher.pacing.permit import CONCURRENCY, OPEN_TASKS, OUTAGE, RETRY_BUDGET, DayQuotaReached, Permit, Quotas
+from batcher.pacing.quota import Learnt
 from batcher.pacing.retries import RetryBudget
 from batcher.pacing.slots import Slots
 from batcher.pacing.width import FIRST, Width
@@ -35,6 +36,7 @@ class Gate:
         now: the loop's monotonic seconds.
         wall_us: microseconds since the epoch, for the day quota only.
         used_today: lane -> requests sent since the last Pacific midnight by earlier sessions.
+        learnt: lane -> what their replies taught of its tokens.
         patience: how an outage is sat out.
         chance: uniform in [0, 1); without it, probes go in the middle of the time that they may go in.
 
@@ -52,6 +54,7 @@ class Gate:
         now: Callable[[], float],
         wall_us: Callable[[], int],
         used_today: Mapping[str, int] = MappingProxyType({}),
+        learnt: Mapping[str, Learnt] = MappingProxyType({}),
         patience: Patience = Patience(),  # noqa: B008  frozen
         chance: Callable[[], float] = lambda: 0.5,
     ) -> None:
@@ -62,6 +65,7 @@ class Gate:
         self._now = now
         self._wall_us = wall_us
         self._used_today = used_today
+        self._learnt = learnt
         self._lanes: dict[str, Lane] = {}
         self.history = History(wall_us)
         self.origin = Origin(
@@ -131,6 +135,11 @@ class Gate:
     def used_today(self) -> dict[str, int]:
         """Lane -> requests sent this Pacific day, for lanes with a day quota; what a later session passes in again."""
         return {name: lane.day.used for name, lane in self._lanes.items() if lane.day is not None}
+
+    @property
+    def learnt(self) -> dict[str, Learnt]:
+        """Lane -> what replies taught of its tokens, where it has a token quota; a later session passes it in again."""
+        return {name: learnt for name, lane in self._lanes.items() if (learnt := lane.learnt) is not None}
 
     def on_free(self, tell: Callable[[], None]) -> None:
         """Have `tell` called whenever a slot came back that nobody waits for; it may be taken again a moment later."""
@@ -257,5 +266,6 @@ class Gate:
             history=self.history,
             answers=lambda: self.breaker.answers,
             used_today=self._used_today.get(name, 0),
+            learnt=self._learnt.get(name),
         )
         return lane

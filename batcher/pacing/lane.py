@@ -20,7 +20,7 @@ from batcher.pacing.permit import (
     Permit,
     Quotas,
 )
-from batcher.pacing.quota import MINUTE_S, DayCount, Entry, TokenScale
+from batcher.pacing.quota import MINUTE_S, DayCount, Entry, Learnt, TokenScale
 from batcher.pacing.slots import Slots
 
 _REPEATED_WITHIN_S = 120.0
@@ -38,6 +38,7 @@ class Lane:
         used_today: requests sent today by earlier sessions.
         answers: good replies of the origin so far.
         history: told of what was lowered and raised again.
+        learnt: what their replies taught of its tokens.
     """
 
     __slots__ = (
@@ -75,6 +76,7 @@ class Lane:
         history: History,
         answers: Callable[[], int],
         used_today: int = 0,
+        learnt: Learnt | None = None,
     ) -> None:
         requests, tokens, day = quotas.requests_per_minute, quotas.input_tokens_per_minute, quotas.requests_per_day
         self.name = name
@@ -84,7 +86,7 @@ class Lane:
         self.day = None if day is None else DayCount(day, used=used_today, wall_us=wall_us())
         self._requests = None if requests is None else MinuteQuota(REQUESTS_A_MINUTE, requests)
         self._tokens = None if tokens is None else MinuteQuota(INPUT_TOKENS_A_MINUTE, tokens)
-        self._scale = TokenScale()
+        self._scale = TokenScale(learnt)
         self._slots = slots
         self._turn = Slots(1)
         self._now = now
@@ -104,6 +106,11 @@ class Lane:
     def pace_per_s(self) -> float | None:
         """Requests a second that may go after 429s; None without such a limit."""
         return min((pace.per_second for pace in self._paces.values() if not pace.by_tokens), default=None)
+
+    @property
+    def learnt(self) -> Learnt | None:
+        """What replies have taught of its tokens; None when nothing, or nobody needs to know."""
+        return self._scale.learnt if self._tokens is not None and self._scale.learnt.replies else None
 
     def admit_now(self, estimate: int) -> Permit | None:
         """A permit if nothing at all would make it wait, else None and nothing taken."""
@@ -131,7 +138,7 @@ class Lane:
         self._slots.take_loan()
         return permit._replace(is_probe=True)
 
-    def _permit_now(self, estimate: int) -> Permit | None:
+    def _permit_now(self, estimate: int, since_s: float | None = None) -> Permit | None:
         """What the quotas allow without a wait, paid and recorded; the slot is the caller's."""
         now_s = self._now()
         if (self._pauses and self._paused(now_s)) or (self.day is not None and self.day.left(self._wall_us()) <= 0):
@@ -148,7 +155,7 @@ class Lane:
             requests.pay_now(1, price_of_request)
         if tokens is not None:
             tokens.pay_now(amount, price_of_tokens)
-        return self._permit(now_s, estimate, amount, doubt)
+        return self._permit(now_s, estimate, amount, doubt, since_s)
 
     async def admit(self, estimate: int, *, retry: bool) -> Permit:
         """A permit once it may go, in the order of asking; a retry before every new row that is not at the head yet.
@@ -167,12 +174,24 @@ class Lane:
             self._slots.give_back(lent=lent)
         await self._turn.take(ahead=retry)
         try:
+            permit = self._at_head_now(estimate, since_s)
+            if permit is not None:
+                return permit
             amount, doubt, lent = await self._pass_all(estimate)
             permit = self._permit(self._now(), estimate, amount, doubt, since_s)
             return permit._replace(is_probe=True) if lent else permit
         finally:
             self.waits_for = ""
             self._turn.give()
+
+    def _at_head_now(self, estimate: int, since_s: float) -> Permit | None:
+        """For the one whose turn it is: pace is paid in steps, so most find all of it there and need not wait."""
+        if self._slots.free <= 0:
+            return None
+        permit = self._permit_now(estimate, since_s)
+        if permit is not None:
+            self._slots.take_now()
+        return permit
 
     def settle(self, permit: Permit, input_tokens: int) -> None:
         """Put the tokens that the reply tells in the place of the estimate."""

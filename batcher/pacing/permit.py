@@ -17,6 +17,7 @@ PACE = "pace"  # cut after 429s that named no quota
 OPEN_TASKS = "open tasks"
 OUTAGE = "outage"
 RETRY_BUDGET = "retry budget"
+BACKOFF = "backoff"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import deque
 from datetime import datetime, time, timedelta
 from math import sqrt
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 MINUTE_S = 60.0
@@ -184,11 +185,30 @@ class Account:
         self.owed = max(self.owed + min(difference, self._most_owed), -self.burst)
 
 
+class Learnt(NamedTuple):
+    """What the replies of one lane have taught; means of the newest of them. Kept from one start of a run to the next.
+
+    Attributes:
+        replies: how many taught it.
+        actual, estimated: tokens, and what they had been estimated at.
+        error2, estimated2: squares, of how far an estimate was off and of the estimates.
+    """
+
+    replies: int
+    actual: float
+    estimated: float
+    error2: float
+    estimated2: float
+
+
 class TokenScale:
     """How many tokens an estimated token really is, learnt from the replies of one lane.
 
     A ratio of sums, not a mean of ratios: what has to come out right is the sum over a window. The newest 200 replies
     or so count.
+
+    Args:
+        before: what an earlier start of the run had learnt; it counts as a few replies, since other rows come now.
     """
 
     __slots__ = ("_actual", "_error2", "_estimated", "_estimated2", "_replies", "ratio", "variance")
@@ -196,12 +216,23 @@ class TokenScale:
     NEWEST = 0.005
     MOST = 20.0  # tokens for an estimated one that a reply is believed
     UNTAUGHT = 0.25  # standard deviation of actual/estimate before the first reply: characters per token vary that much
+    BEFORE = 20  # replies that an earlier start counts as
 
-    def __init__(self) -> None:
+    def __init__(self, before: Learnt | None = None) -> None:
         self.ratio = 1.0
         self.variance = self.UNTAUGHT**2
         self._replies = 0
         self._actual = self._estimated = self._error2 = self._estimated2 = 0.0
+        if before is not None and before.replies > 0:
+            self._replies = min(before.replies, self.BEFORE)
+            _, self._actual, self._estimated, self._error2, self._estimated2 = before
+            self.ratio = self._actual / self._estimated
+            self.variance = self._error2 / self._estimated2
+
+    @property
+    def learnt(self) -> Learnt:
+        """To be kept for the next start."""
+        return Learnt(self._replies, self._actual, self._estimated, self._error2, self._estimated2)
 
     def amount(self, estimate: int) -> int:
         """Tokens to ask for; at least 1."""

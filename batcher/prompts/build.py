@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-import orjson
-
 from batcher.errors import JobError
 from batcher.gemini.inline import openai_part
 from batcher.gemini.request import TextEncoder, bare_model, encode, path, request_hash, text_request
 from batcher.gemini.splice import spliced
-from batcher.gemini.tokens import estimate_tokens, input_bound, output_bound, part_tokens, text_bound
+from batcher.gemini.tokens import estimate_tokens, input_bound, json_tokens, output_bound, part_tokens, text_bound
 from batcher.job.spec import Dialect, Generation, Job, Stream
 from batcher.prompts.media import Found, Media, MediaSource, TooLargeError, media_columns, part_alone
 from batcher.prompts.merge import base_request, merge, own_request, own_settings
@@ -20,6 +18,9 @@ from batcher.prompts.template import Template
 from batcher.records import Problem, Request, Row
 from batcher.rows.conversion import brings_request, columns_of, needs_folding, request_of, text_of
 from batcher.rows.shapes import Shape, nearest
+
+_SCHEMAS = ("response_schema", "response_json_schema")  # the size of a schema counts as input (the API's documentation)
+_CALLS = frozenset({"function_call", "function_response", "executable_code", "code_execution_result"})
 
 
 class Builder:
@@ -266,11 +267,13 @@ def _said(parts: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _request_tokens(request: Mapping[str, Any]) -> int:
-    """Guess the input tokens of a whole request: its texts, its tools as JSON, and a usual amount for each medium."""
-    tools = request.get("tools")
-    tokens = len(orjson.dumps(tools)) // 4 if tools else 0
+    """Guess the input tokens of a whole request: texts, a usual amount for each medium, tools and the rest as JSON."""
+    generation = request.get("generation_config", {})
+    beside = (request.get("tools"), *(generation.get(name) for name in _SCHEMAS))
+    tokens = sum(json_tokens(each) for each in beside if each)
     for part in _parts(request):
         tokens += part_tokens(part).likely + estimate_tokens(part.get("text") or "")
+        tokens += sum(json_tokens(part[name]) for name in _CALLS & part.keys())
     return tokens
 
 

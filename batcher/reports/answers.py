@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
+from batcher.store.reading import part_file
 
 _COLUMNS = (
     "id",
@@ -30,7 +30,7 @@ def first_rows(out: Path, count: int) -> list[dict[str, Any]]:
     """
     rows: list[dict[str, Any]] = []
     for path in sorted((out / "data").glob("*.parquet")):
-        with pq.ParquetFile(path) as part:
+        with part_file(path) as part:
             known = [name for name in _COLUMNS if name in part.schema_arrow.names]
             for batch in part.iter_batches(batch_size=count, columns=known):
                 rows += batch.to_pylist()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from batcher.engine.progress import Outage, Phase, Snapshot, Totals
 from batcher.reports.limits import limit_now
+from batcher.reports.stragglers import straggler_line
 from batcher.reports.terminal import (
     duration,
     entry,
@@ -133,17 +135,20 @@ def _now(seen: Snapshot) -> Iterator[tuple[str, str]]:
     pace_now = pace(seen.rate_per_s) if seen.rate_per_s else ""
     yield "time", " · ".join(filter(None, [duration(seen.elapsed_s), pace_now, left, held_by]))
     yield "seen last", seen.outage.said if seen.outage else ""
+    yield "slow", straggler_line(seen)
 
 
 def _now_json(seen: Snapshot | None) -> dict[str, Any]:
     """The same names whether somebody runs it or not; null when nobody does."""
     if seen is None:
-        return dict.fromkeys((*_NOW, "outage"))
+        return dict.fromkeys((*_NOW, "outage", "straggling", "stragglers"))
     known = {name: getattr(seen, name) for name in _NOW}
     projected = seen.projected_usd
     return known | {
         "projected_usd": None if projected is None else f"{projected:f}",
         "outage": seen.outage and _outage_json(seen.outage),
+        "straggling": seen.straggling,
+        "stragglers": [{**asdict(each), "open_s": round(each.open_s, 1)} for each in seen.stragglers],
     }
 
 

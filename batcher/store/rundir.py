@@ -120,6 +120,11 @@ class RunDir:
         return self.state / "status.json"
 
     @property
+    def tokens(self) -> Path:
+        """What replies have taught of tokens: see `engine/tokenscale`."""
+        return self.state / "tokens.json"
+
+    @property
     def damaged(self) -> Path:
         """What `recover` found damaged and put aside."""
         return self.state / "damaged"

@@ -13,6 +13,7 @@ from batcher.gemini.reply import read
 from tests.bench import floor
 from tests.bench.children import Endpoint, Weighed, forget, seen, serving
 from tests.bench.fast_server import ANSWER_CHARS, STREAM_CHUNKS, Behaviour, Server
+from tests.bench.gate import table
 from tests.bench.planning import WAYS, measure
 from tests.bench.resume import measured
 from tests.bench.throughput import Bench, summary_of
@@ -156,6 +157,13 @@ def test_the_cost_of_planning_is_taken_of_every_row_of_every_kind(way, tmp_path)
     assert (found["way"], found["rows"]) == (way, 300)
     assert found["progress_calls"] > 0
     assert found["together_us"] > 0
+
+
+def test_a_permit_is_weighed_with_every_number_of_quotas_and_of_those_in_line():
+    lines = table(30, (0, 3))
+
+    assert [line.split()[0] for line in lines] == ["in", "0", "1", "2", "3"]
+    assert all(line.count("x)") == 2 for line in lines[1:])
 
 
 def test_a_run_of_which_most_is_sealed_goes_on_after_its_last_part():

@@ -27,7 +27,7 @@ def test_without_a_lesson_all_of_it_is_called_a_guess():
     found = assume(a_job(generation__thinking_config={"thinking_budget": 0}), None)
 
     assert found.input_scale == Span(0.75, 1.0, 1.25)
-    assert found.input_from == "a guess: 4 characters of English a token, ± 25 %"
+    assert found.input_from == "a guess by script and digits, ± 25 %"
     assert (found.output.low, found.output.high) == (5, 800)
     assert found.output_from == "a guess: 5 to 800 tokens an answer; nothing seen yet"
     assert found.latency_from == "a guess by their length"

@@ -5,7 +5,7 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
-from batcher.engine.progress import Phase, Snapshot
+from batcher.engine.progress import Phase, Snapshot, Straggler
 from batcher.engine.status import read_job, read_last, read_status, write_status
 from batcher.errors import PlanChanged, RunStopped, StorageError
 from batcher.money.totals import Totals
@@ -102,6 +102,13 @@ def test_a_running_one_says_how_it_goes_now(plan, owned):
     )
     write_status(plan.rundir, said, [], "")
     assert read_status(plan.rundir.out).now == said
+
+
+def test_a_running_one_names_the_rows_that_hold_it_up(plan, owned):
+    slow = Straggler(task=7, id="q7", sample=None, block=0, open_s=95.25, attempts=3, waits_for="backoff")
+    write_status(plan.rundir, a_snapshot(straggling=4, stragglers=(slow,)), [], "batcher run x")
+    now = read_status(plan.rundir.out).now
+    assert (now.straggling, now.stragglers) == (4, (slow,))
 
 
 def test_what_one_before_it_said_is_not_how_it_goes_now(plan, owned):

@@ -14,13 +14,21 @@ from batcher.errors import RunStopped
 from batcher.pacing.outage import Outage
 from tests.builders import a_reply, an_outcome
 from tests.engine.sessions import echo, planned, prompts, rigged, until
+from tests.engine.test_stragglers import Hanging
 from tests.engine.test_tally import a_turn
 from tests.fakes import ScriptedTransport
 
 
-def lookout(rig, shown, done_before=0):
+def lookout(rig, shown, done_before=0, log=lambda _: None):
     return Lookout(
-        rig.plan, rig.session, rig.tally, rig.halt, done_before=done_before, show=shown.append, command="batcher run x"
+        rig.plan,
+        rig.session,
+        rig.tally,
+        rig.halt,
+        done_before=done_before,
+        show=shown.append,
+        command="batcher run x",
+        log=log,
     )
 
 
@@ -63,10 +71,10 @@ class Busy:
 class Watched:
     """A lookout whose clock stands still until it is told; nobody asks anything."""
 
-    def __init__(self, rig):
+    def __init__(self, rig, *, shown=None, log=lambda _: None):
         self.tally = rig.tally
         self.now_s = 0.0
-        self.lookout = lookout(rig, [])
+        self.lookout = lookout(rig, [] if shown is None else shown, log=log)
         self.lookout._now = lambda: self.now_s
         self.lookout._began_s = 0.0
         self.lookout._marks = deque([self.lookout._mark()], maxlen=self.lookout._marks.maxlen)
@@ -146,6 +154,26 @@ async def test_an_outage_is_told_as_long_as_it_lasts_and_counts_as_what_limited_
     assert (watched.seen.limited_by, watched.seen.outage) == ("outage", session.outage)
     session.limited_by, session.outage = "", None
     assert (watched.seen.limited_by, watched.seen.outage, lookout.limited_by) == ("requests/min", None, "outage")
+
+
+async def test_the_rows_that_hold_a_block_open_are_looked_for_at_each_look(tmp_path):
+    door = Hanging(echo, held="prompt 3")
+    shown, said = [], []
+    async with rigged(planned(tmp_path, prompts(5)), door) as rig:
+        watched = Watched(rig, shown=shown, log=said.append)
+        running = asyncio.ensure_future(rig.session.run())
+        await until(lambda: rig.tally.finished == 4)
+        for watched.now_s in (0.0, 9.0, 12.0, 80.0):
+            watched.lookout._look()
+        door.let_go.set()
+        await running
+    assert [(seen.straggling, [each.id for each in seen.stragglers]) for seen in shown] == [
+        (0, []),
+        (0, []),
+        (1, ["q3"]),
+        (1, ["q3"]),
+    ]
+    assert [line.partition(":")[0] for line in said] == ["slow row q3"]
 
 
 async def test_status_finds_what_it_wrote(tmp_path):

@@ -44,10 +44,10 @@ class Desk:
         return dict(self.log)[name]
 
 
-def a_desk(quotas: Quotas = Quotas(), *, slots: int = 1000, used_today: dict[str, int] | None = None) -> Desk:  # noqa: B008  frozen
+def a_desk(quotas: Quotas = Quotas(), *, slots: int = 1000, **known: dict[str, Any]) -> Desk:  # noqa: B008  frozen
     loop = asyncio.get_running_loop()
     clock = FakeClock(NOON_UTC, follow=loop.time)
-    return Desk(Gate(quotas, slots=slots, now=loop.time, wall_us=clock, used_today=used_today or {}))
+    return Desk(Gate(quotas, slots=slots, now=loop.time, wall_us=clock, **known))
 
 
 def rpm(requests_per_minute: float) -> Quotas:
@@ -249,6 +249,38 @@ def test_replies_teach_what_an_estimate_is_worth():
         return tokens
 
     assert run_virtual(main()) == [100, 200, 20, 100]
+
+
+def test_what_an_earlier_start_learnt_is_known_and_soon_corrected():
+    async def main() -> tuple[list[int], bool]:
+        first = a_desk(tpm(1e6)).gate
+        for _ in range(50):
+            permit = await first.admit("a", 100)
+            first.settle(permit, 300)
+            first.free(permit)
+        again = a_desk(tpm(1e6), learnt=first.learnt).gate
+        tokens = [(await again.admit("a", 100)).tokens, (await again.admit("another", 100)).tokens]
+        for _ in range(100):
+            permit = await again.admit("a", 100)
+            again.settle(permit, 100)
+            again.free(permit)
+        tokens.append((await again.admit("a", 100)).tokens)
+        return tokens, again.learnt.keys() == {"a"}
+
+    (known, unknown, corrected), only_what_was_taught = run_virtual(main())
+    assert (known, unknown) == (300, 100)
+    assert corrected < 150
+    assert only_what_was_taught
+
+
+def test_without_a_token_quota_nothing_is_learnt():
+    async def main() -> dict:
+        gate = a_desk(rpm(600)).gate
+        permit = await gate.admit("a", 100)
+        gate.settle(permit, 300)
+        return gate.learnt
+
+    assert run_virtual(main()) == {}
 
 
 def test_a_smaller_reply_lets_the_head_go_before_its_time():

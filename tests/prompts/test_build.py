@@ -116,6 +116,32 @@ def test_one_question_in_any_shape_is_one_question(prompt: str) -> None:
     assert len({request.estimated_tokens for request in ways}) == 1
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"tools": [{"function_declarations": [{"name": "weather", "description": "of a town"}]}]},
+        {"generation_config": {"response_json_schema": {"type": "object", "properties": {"a": {"type": "string"}}}}},
+        {"generation_config": {"response_schema": {"type": "OBJECT", "properties": {"a": {"type": "STRING"}}}}},
+        {"contents": [*HI, {"role": "model", "parts": [{"function_call": {"name": "weather", "args": {"a": 1}}}]}]},
+        {"contents": [*HI, {"role": "user", "parts": [{"text": "x" * 100}]}]},
+        {"contents": [*HI, {"role": "user", "parts": [{"inline_data": {"mime_type": "image/png", "data": "AA"}}]}]},
+        {"system_instruction": {"parts": [{"text": "Be brief in all that you say."}]}},
+    ],
+)
+def test_whatever_a_request_carries_has_its_tokens(more: dict[str, Any]) -> None:
+    bare = built(a_builder(CONTENTS), contents=HI).estimated_tokens
+    request = built(a_builder(CONTENTS), **{"contents": HI, **more})
+
+    assert bare + 5 < request.estimated_tokens <= request.input_bound
+
+
+def test_the_jobs_own_schema_and_tools_have_their_tokens() -> None:
+    schema = {"type": "object", "properties": {"answer": {"type": "string"}}}
+    bare = built(a_builder(), prompt="hi").estimated_tokens
+
+    assert built(a_builder(output__schema=schema), prompt="hi").estimated_tokens > bare + 10
+
+
 def test_both_dialects_ask_the_same() -> None:
     google = built(a_builder(**{"generation.top_k": 3}), prompt="hi")
     flat = built(a_builder(**{"generation.top_k": 3, "endpoint.dialect": "flat"}), prompt="hi")
