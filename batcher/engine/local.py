@@ -23,6 +23,7 @@ from batcher.engine.brake import Brake
 from batcher.engine.changed import with_ways_on
 from batcher.engine.closing import close_run, open_totals
 from batcher.engine.fresh import Fresh
+from batcher.engine.funds import deadline, funds_of
 from batcher.engine.halt import Halt
 from batcher.engine.packing import packer_of
 from batcher.engine.plan import Plan, described, make_plan, read_plan, state_of
@@ -230,6 +231,7 @@ async def _ask_all(
         requests_per_day=limits.requests_per_day,
     )
     used = await used_today(plan, rows, journal, now_us=options.wall_us())
+    funds = worklist.funds = await funds_of(plan, rows, journal, log=options.log, now_us=options.wall_us())
     retry = plan.job.retry
     patience = Patience(max_outage_s=retry.max_outage_s, unserved_s=_MOST_UNSERVED_S, probe_after_s=retry.probe_after_s)
     gate = Gate(
@@ -242,7 +244,7 @@ async def _ask_all(
         chance=random.random,
     )
     async with open_door(plan, key) as door:
-        asker = Asker(
+        asker = (Asker if funds is None else funds.asker)(
             door=door,
             gate=gate,
             journal=journal,
@@ -262,11 +264,12 @@ async def _ask_all(
             sealer=Sealer(plan, journal, options.failpoints, fresh, tally.spared),
             tally=tally,
             halt=halt,
+            funds=funds,
         )
         lookout = Lookout(
-            plan, session, tally, halt, done_before=before.done, show=options.show, command=options.command
+            plan, session, tally, halt, done_before=before.done, show=options.show, command=options.command, funds=funds
         )
-        with _signals(loop, halt, plan.job.run.drain_s):
+        with _signals(loop, halt, plan.job.run.drain_s), deadline(plan.job, halt, wall_us=options.wall_us):
             work = _braked(session, options.brake, halt)
             await lookout.over(work if teller is None else teller.over(work))
         left = frozenset((task.task, task.attempts) for task in asker.in_flight)
@@ -282,6 +285,7 @@ async def _ask_all(
         limited_by=lookout.limited_by,
         command=options.command,
         failpoints=options.failpoints,
+        spending=None if funds is None else funds.spending,
     )
 
 

@@ -8,9 +8,10 @@ from decimal import Decimal
 
 from batcher.errors import Exit
 from batcher.money.totals import Tokens, Totals
+from batcher.pacing.budget import Spending
 from batcher.pacing.outage import Outage
 
-__all__ = ["Outage", "Phase", "Snapshot", "Summary", "Tokens", "Totals"]
+__all__ = ["Outage", "Phase", "Snapshot", "Spending", "Summary", "Tokens", "Totals"]
 
 
 class Phase(enum.StrEnum):
@@ -39,6 +40,7 @@ class Snapshot:
         projected_usd: what the whole run will have cost if the rest costs what this session did a task; None while
             nobody can tell, and where a price is unknown.
         outage: of the endpoint, while one goes on.
+        spending: of the budget; None without a cap.
     """
 
     phase: Phase
@@ -55,6 +57,7 @@ class Snapshot:
     p95_ms: float | None = None
     projected_usd: Decimal | None = None
     outage: Outage | None = None
+    spending: Spending | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +75,7 @@ class Summary:
         p50_ms, p95_ms: latency of the answers of this session, within 2.2 %; None when there were none.
         next_command: what to type next.
         notes: one line each: warnings that must not scroll away (unknown price, renamed columns).
+        spending: of the budget, over all sessions; None without a cap.
     """
 
     verdict: str
@@ -89,3 +93,4 @@ class Summary:
     p50_ms: float | None = None
     p95_ms: float | None = None
     notes: tuple[str, ...] = ()
+    spending: Spending | None = None

@@ -10,6 +10,7 @@ from typing import Any
 
 from batcher.asking.ask import Asker, Drained, Ending, OpenTask
 from batcher.engine.ahead import Ahead
+from batcher.engine.funds import FEW_IN_A_BUDGET, Funds
 from batcher.engine.halt import Halt
 from batcher.engine.plan import Plan
 from batcher.engine.refusals import Refusals, lean
@@ -41,6 +42,7 @@ class Session:
         rows: the blocks as the journal knows them.
         halt: through which signals and refusals end it.
         most_held_bytes: of request bodies in memory; one that is longer goes all the same.
+        funds: of a run with a cap.
     """
 
     def __init__(  # noqa: PLR0913  the parts of a run, each made by `engine/local.py`
@@ -55,6 +57,7 @@ class Session:
         tally: Tally,
         halt: Halt,
         most_held_bytes: int = MOST_HELD_BYTES,
+        funds: Funds | None = None,
     ) -> None:
         self._gate = gate
         self._asker = asker
@@ -71,6 +74,8 @@ class Session:
         self._open: dict[asyncio.Task[None], OpenTask] = {}
         self._ready: deque[tuple[OpenTask, Work]] = deque()  # admitted on disk, next to be sent
         self._few = asyncio.Event()  # are ready
+        self._few_ready = FEW_READY if funds is None else FEW_IN_A_BUDGET
+        self._funds = funds
         self._sendable = asyncio.Event()  # something is ready, a slot is free, or all is fed
         gate.on_free(self._sendable.set)
         gate.on_outage_too_long(halt.stop)
@@ -101,8 +106,12 @@ class Session:
     def limited_by(self) -> str:
         """What the next request waits for."""
         # While tasks are ready, what comes after them may wait.
-        held = "memory" if self._is_crowded else self._ahead.held
+        held = "memory" if self._is_crowded else self._ahead.held or ("budget" if self._is_short else "")
         return (not self._ready and held) or self._gate.limited_by or (CONCURRENCY if self._full else "")
+
+    @property
+    def _is_short(self) -> bool:
+        return self._funds is not None and self._funds.purse.is_short
 
     @property
     def outage(self) -> Outage | None:
@@ -163,7 +172,7 @@ class Session:
             self._ready.extend((task, chunk.work) for task in chunk.tasks)
             self._held_bytes += sum(len(task.request.body) for task in chunk.tasks)
             self._sendable.set()
-            while len(self._ready) > FEW_READY or self._is_crowded:
+            while len(self._ready) > self._few_ready or self._is_crowded:
                 self._few.clear()
                 await self._few.wait()
         self._fed = True
@@ -222,7 +231,7 @@ class Session:
         return task, permit, work
 
     def _next(self) -> tuple[OpenTask, Work]:
-        if len(self._ready) <= FEW_READY:
+        if len(self._ready) <= self._few_ready:
             self._few.set()
         return self._ready.popleft()
 

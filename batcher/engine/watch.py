@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from batcher.engine.funds import Funds
 from batcher.engine.halt import Halt
 from batcher.engine.latency import between, quantile_ms
 from batcher.engine.plan import Plan
@@ -59,10 +60,20 @@ class Lookout:
         done_before: tasks that earlier sessions had finished.
         show: told of every look.
         command: what was typed, for whoever reads `status` after a kill.
+        funds: of a run with a cap.
     """
 
     def __init__(  # noqa: PLR0913  the parts of a run it looks at
-        self, plan: Plan, session: Session, tally: Tally, halt: Halt, *, done_before: int, show: Show, command: str
+        self,
+        plan: Plan,
+        session: Session,
+        tally: Tally,
+        halt: Halt,
+        *,
+        done_before: int,
+        show: Show,
+        command: str,
+        funds: Funds | None = None,
     ) -> None:
         self._plan = plan
         self._session = session
@@ -71,6 +82,7 @@ class Lookout:
         self._done_before = done_before
         self._show = show
         self._command = command
+        self._funds = funds
         self._now = asyncio.get_running_loop().time
         self._began_s = self._now()
         self._waits: dict[str, int] = {}
@@ -137,6 +149,7 @@ class Lookout:
             p95_ms=quantile_ms(latencies, 0.95),
             projected_usd=self._projected_usd(totals, left),
             outage=outage,
+            spending=None if self._funds is None else self._funds.spending,
         )
 
     def _limited_most(self) -> str:
