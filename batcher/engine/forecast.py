@@ -22,6 +22,7 @@ from batcher.engine.foreseen import Foreseen, foresee
 from batcher.engine.learnt import learn
 from batcher.engine.outlook import Assumed, Estimate, First, Forecast, Pace, PriceChange, Resume, Setting, Span
 from batcher.engine.plan import Plan, check_new, check_same, check_still, draft_plan, read_plan, state_of
+from batcher.engine.reach import reach_of
 from batcher.engine.reused import Source, sources_of
 from batcher.engine.status import read_status
 from batcher.errors import PlanChanged
@@ -126,6 +127,7 @@ def forecast(  # noqa: PLR0913  what only the caller knows
         pace=_pace(job, taken, assumed),
         settings=tuple(Setting(name=name, value=value, source=source) for name, value, source in loaded.settings()),
         notes=(*plan.index.notes, *_notes(models), *_spared(job, looked, sources, foreseen, taken)),
+        reach=reach_of(job, plan.terms.rates, looked.requests, taken, resume, now_us=_us(now)),
     )
 
 
@@ -214,6 +216,8 @@ def _resume(rundir: RunDir, plan: Plan, count: Count) -> Resume | None:
         left=max(tasks - totals.done - max(plan.spared - totals.spared, 0), 0),
         cost_usd=None if unknown else totals.cost_usd,
         pid=status.pid,
+        tokens=totals.tokens.input + totals.tokens.output,
+        spending=status.spending,
     )
 
 

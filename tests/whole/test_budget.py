@@ -4,22 +4,18 @@ import signal
 from decimal import Decimal
 
 import orjson
-import pyarrow.compute as pc
 import pytest
 
 from batcher.emulator.faults import Fault, FaultKind, Faults, Share
 from batcher.emulator.server import Emulator
 from batcher.emulator.settings import Settings
 from batcher.errors import Exit
-from batcher.records import Status
 from tests.whole.runs import (
-    a_job,
     call,
     data,
     ledger,
     manifest,
     proved,
-    run,
     run_argv,
     settled,
     sums,
