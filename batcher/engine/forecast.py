@@ -17,6 +17,7 @@ import orjson
 from batcher.engine.assumed import assume
 from batcher.engine.bottleneck import pace_of
 from batcher.engine.changed import with_ways_on
+from batcher.engine.charges import check_bounded
 from batcher.engine.estimate import Prices, estimate
 from batcher.engine.foreseen import Foreseen, foresee
 from batcher.engine.learnt import learn
@@ -29,6 +30,7 @@ from batcher.errors import PlanChanged
 from batcher.job.fingerprint import fingerprint
 from batcher.job.load import Loaded
 from batcher.job.spec import Job
+from batcher.money.prices import RateCard
 from batcher.records import Problem, Request, Row
 from batcher.rows.peek import Count, count_rows, is_small, some_rows
 from batcher.rows.readers import InputFile, find_inputs
@@ -147,6 +149,7 @@ def _planned(  # noqa: PLR0913  what only the caller knows
         plan = _frozen(job, rundir, manifest, spool, limit=limit, stdin=stdin, command=command)
         return plan, Count(rows=plan.index.rows, exact=True)
     check_new(job, rundir)
+    check_bounded(job, RateCard.bundled(), now_us=_us(now))
     files = find_inputs(job.input, spool=spool, stdin=stdin)
     most = limit if reads_whole(files) else min(limit or _PLANNED_ROWS, _PLANNED_ROWS)
     plan = draft_plan(

@@ -107,7 +107,14 @@ async def funds_of(
         cap_tokens=job.budget.max_tokens,
         spent=await spent_before(plan, rows, journal, charges),
     )
-    return Funds(Purse(budget, nearly=lambda setting, spending: log(_nearly(setting, spending))), charges)
+    purse = Purse(budget, nearly=lambda setting, spending: log(_nearly(setting, spending)), hint=_hint(job))
+    return Funds(purse, charges)
+
+
+def _hint(job: Job) -> str:
+    """The usual reason why a request holds much more than it costs."""
+    is_set = job.generation.max_output_tokens or "max_output_tokens" in job.prompt.overrides
+    return "" if is_set else "generation.max_output_tokens bounds what an answer may cost, and so what is held for it"
 
 
 def _check_rows(plan: Plan, charges: Charges) -> None:
@@ -129,18 +136,26 @@ def _nearly(setting: str, spending: Spending) -> str:
 
 
 @contextlib.contextmanager
-def deadline(job: Job, halt: Halt, *, wall_us: Callable[[], int]) -> Iterator[None]:
-    """Send nothing more after the job's deadline, while the block lasts: what is out comes home, and the run stops."""
+def deadline(job: Job, halt: Halt, *, is_asking: Callable[[], bool], wall_us: Callable[[], int]) -> Iterator[None]:
+    """Send nothing more after the job's deadline, while the block lasts: what is out comes home, and the run stops.
+
+    When it passes while nothing is left to ask, the last parts are written all the same.
+    """
     said = job.budget.deadline
-    if said is None:
+    if said is None or not is_asking():
         yield
         return
     now_us = wall_us()
     at_us = deadline_us(said, now_us)
     passed = DeadlinePassed(at_us, said)
-    timer = asyncio.get_running_loop().call_later(max(at_us - now_us, 0) / 1e6, halt.stop, passed)
+
+    def stop() -> None:
+        if is_asking():
+            halt.stop(passed)
+
+    timer = asyncio.get_running_loop().call_later(max(at_us - now_us, 0) / 1e6, stop)
     if at_us <= now_us:
-        halt.stop(passed)
+        stop()
     try:
         yield
     finally:

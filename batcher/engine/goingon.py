@@ -12,6 +12,7 @@ from batcher.pacing.budget import BudgetReached
 _MORE = Decimal("1.2")  # than what the rest would cost by what was spent so far
 _TWO_DIGITS = Context(prec=2, rounding=ROUND_UP)
 _LATER = "12h"
+_AT_ONCE = 8  # where nobody knows yet what a row costs, a cap that a few may be out under
 
 
 def going_on(command: str, why: BatcherError | None, *, done: int, left: int) -> str:
@@ -40,7 +41,7 @@ def _enough(why: BudgetReached, done: int, left: int) -> str:
 
 def _rounded(spent: Decimal, wanted: Decimal, done: int, left: int) -> Decimal:
     """Two digits, rounded up: what was spent, the rest at the price of what is done, and one reserve more."""
-    rest = spent / done * left if done else wanted * left
+    rest = spent / done * left if done else wanted * _AT_ONCE
     return _TWO_DIGITS.plus(spent + wanted + rest * _MORE)
 
 

@@ -222,7 +222,8 @@ async def _ask_all(
     tally = Tally(before, plan.terms, fresh)
     halt = Halt()
     journal.on_trouble(lambda error: _stop(halt, error, at_once=journal.is_broken))
-    if any(not is_sealed(rows.get(block.no)) for block in plan.index.blocks):
+    is_left = any(not is_sealed(rows.get(block.no)) for block in plan.index.blocks)
+    if is_left:
         journal.set_aside()
     limits = plan.job.limits
     quotas = Quotas(
@@ -269,7 +270,10 @@ async def _ask_all(
         lookout = Lookout(
             plan, session, tally, halt, done_before=before.done, show=options.show, command=options.command, funds=funds
         )
-        with _signals(loop, halt, plan.job.run.drain_s), deadline(plan.job, halt, wall_us=options.wall_us):
+        with (
+            _signals(loop, halt, plan.job.run.drain_s),
+            deadline(plan.job, halt, is_asking=lambda: is_left and session.is_asking, wall_us=options.wall_us),
+        ):
             work = _braked(session, options.brake, halt)
             await lookout.over(work if teller is None else teller.over(work))
         left = frozenset((task.task, task.attempts) for task in asker.in_flight)

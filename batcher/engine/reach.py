@@ -35,7 +35,7 @@ def reach_of(  # noqa: PLR0913  what the forecast has found out
     if not budget.is_capped:
         return None
     charges = Charges(job, card, from_us=now_us)
-    reserves = [charges.reserve(request) for request in looked]
+    reserves = [charges.reserve(request) for request in looked] if taken.requests else []
     spent = _spent(resume)
     left = Amount(
         fusd(budget.max_cost_usd) - spent.fusd if budget.max_cost_usd is not None else 0,

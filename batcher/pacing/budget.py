@@ -78,10 +78,11 @@ class BudgetReached(RunStopped):
         setting: `max_cost_usd` or `max_tokens`.
         spending: when it was reached.
         wanted: what the next request may take.
+        hint: as of every error.
     """
 
-    def __init__(self, setting: str, spending: Spending, wanted: Amount) -> None:
-        super().__init__(_said(setting, spending, wanted))
+    def __init__(self, setting: str, spending: Spending, wanted: Amount, *, hint: str = "") -> None:
+        super().__init__(_said(setting, spending, wanted), hint=hint)
         self.setting = setting
         self.spending = spending
         self.wanted = wanted

@@ -47,11 +47,13 @@ class Purse:
     Args:
         budget: the arithmetic.
         nearly: told once, with the setting and how it stands, when four fifths are spent.
+        hint: of what is said at the end.
     """
 
-    def __init__(self, budget: Budget, *, nearly: Callable[[str, Spending], None]) -> None:
+    def __init__(self, budget: Budget, *, nearly: Callable[[str, Spending], None], hint: str = "") -> None:
         self._budget = budget
         self._nearly: Callable[[str, Spending], None] | None = None if budget.nearly_spent else nearly
+        self._hint = hint
         self._holds: dict[int, _Hold] = {}
         self._retries: deque[_Place] = deque()
         self._new: deque[_Place] = deque()
@@ -178,7 +180,7 @@ class Purse:
                 self._end(place.reserve)
 
     def _end(self, wanted: Amount) -> None:
-        reached = BudgetReached(self._budget.lacks(wanted), self._budget.spending, wanted)
+        reached = BudgetReached(self._budget.lacks(wanted), self._budget.spending, wanted, hint=self._hint)
         for place in (*self._retries, *self._new):
             if not place.served.done():
                 place.served.set_exception(reached)

@@ -97,7 +97,7 @@ def summary_json(summary: Summary) -> dict[str, JsonValue]:
         "samples": summary.samples,
         "tasks": summary.tasks,
         **totals_json(totals),
-        "budget": summary.spending and summary.spending.as_json(),
+        "budget": None if summary.spending is None else dict(summary.spending.as_json()),
         "sent": summary.sent,
         "elapsed_s": round(summary.elapsed_s, 3),
         "rows_per_s": round(summary.rows_per_s, 3),

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 from dataclasses import dataclass, field
 
 import pytest
@@ -14,9 +15,8 @@ TEN = Amount(10)
 
 def purse_of(cap, *, spent=0, told=None):
     budget = Budget(cap_fusd=cap, cap_tokens=None, spent=Amount(spent))
-    return Purse(
-        budget, nearly=lambda setting, spending: told.append((setting, spending)) if told is not None else None
-    )
+    heard = [] if told is None else told
+    return Purse(budget, nearly=lambda setting, spending: heard.append((setting, spending)))
 
 
 def waiting(coroutine):
@@ -216,10 +216,8 @@ def test_whatever_happens_nothing_is_billed_beyond_the_cap_and_it_ends(tasks, ca
             await asyncio.gather(*open_tasks)
 
         feeder = asyncio.ensure_future(feed())
-        try:
+        with contextlib.suppress(TimeoutError, BudgetReached):
             await asyncio.wait_for(asyncio.shield(feeder), killed_at_s)
-        except (TimeoutError, BudgetReached):
-            pass
         books = server.billed, server.found_after_a_kill(), purse.spending
         await asyncio.sleep(0 if killed_at_s is not None else 60)  # what is out comes home
         for each in (feeder, *open_tasks):
