@@ -87,11 +87,11 @@ async def test_two_that_fail_do_not_lock_each_other_out_and_it_ends(tmp_path, fa
 
 async def test_every_task_open_may_wait_for_money_that_only_unopened_ones_hold(tmp_path):
     """With one slot, four tasks are open at most: all of them failed, and what they wait for others hold."""
-    plan = capped(tmp_path, 12, reserve_usd(tmp_path, 14), **{"limits.concurrency": 1})
+    plan = capped(tmp_path, 12, reserve_usd(tmp_path, 12), **{"limits.concurrency": 1})
     async with rigged(plan, ScriptedTransport(first_time(CUT))) as rig:
         summary = await rig.finish()
-    assert (summary.exit_code, summary.totals.maybe_billed) == (Exit.DONE, 12)
-    assert reserve_usd(tmp_path, 11) < summary.spending.spent_usd <= reserve_usd(tmp_path, 14)
+    assert (summary.exit_code, summary.totals.maybe_billed) == (Exit.STOPPED, 12)
+    assert reserve_usd(tmp_path, 11) < summary.spending.spent_usd <= reserve_usd(tmp_path, 12)
 
 
 async def test_a_run_stops_before_its_cap_and_a_higher_one_goes_on(tmp_path):
