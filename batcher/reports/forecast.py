@@ -207,7 +207,7 @@ def _takes(forecast: Forecast) -> Iterator[tuple[str | Text, ...]]:
         yield ("  at most", "", "", _usd(estimate.most_usd), "the longest answers allowed; no retries")
     if forecast.flex is not None:
         yield _cost("  in flex", forecast.flex, "--set request.service_tier=flex")
-    if forecast.reach is not None:
+    if forecast.reach is not None and forecast.left:
         yield from _reach(forecast.reach)
     days = f"; {pace.days:,} days of quota" if pace.days and pace.days > 1 else ""
     held = f"bottleneck: {pace.bottleneck}{days}; an answer's time: {assumed.latency_from}"

@@ -18,6 +18,7 @@ from tests.engine.sessions import CUT, TROUBLE, echo, planned, prompts, rigged, 
 from tests.fakes import FakeClock, ScriptedTransport
 
 FULL = {"promptTokenCount": 200, "candidatesTokenCount": 100, "totalTokenCount": 300}
+FULL_USD = 200 * Decimal("0.0000003") + 100 * Decimal("0.0000025")
 SETTINGS = {"generation.max_output_tokens": 100, "limits.concurrency": 4}
 
 
@@ -87,11 +88,14 @@ async def test_two_that_fail_do_not_lock_each_other_out_and_it_ends(tmp_path, fa
 
 async def test_every_task_open_may_wait_for_money_that_only_unopened_ones_hold(tmp_path):
     """With one slot, four tasks are open at most: all of them failed, and what they wait for others hold."""
-    plan = capped(tmp_path, 12, reserve_usd(tmp_path, 12), **{"limits.concurrency": 1})
-    async with rigged(plan, ScriptedTransport(first_time(CUT))) as rig:
+    cap = reserve_usd(tmp_path, 12, **SCHEMA)
+    plan = capped(tmp_path, 12, cap, **SCHEMA | {"limits.concurrency": 1})
+    door = ScriptedTransport(lambda _: a_reply("no JSON", **FULL))
+    async with rigged(plan, door) as rig:
         summary = await rig.finish()
-    assert (summary.exit_code, summary.totals.maybe_billed) == (Exit.STOPPED, 12)
-    assert reserve_usd(tmp_path, 11) < summary.spending.spent_usd <= reserve_usd(tmp_path, 12)
+    assert summary.exit_code is Exit.STOPPED
+    assert len({request.prompt for request in door.sent}) == 12
+    assert cap / 2 < summary.spending.spent_usd == len(door.sent) * FULL_USD <= cap
 
 
 async def test_a_run_stops_before_its_cap_and_a_higher_one_goes_on(tmp_path):

@@ -8,14 +8,13 @@ from hypothesis import strategies as st
 from batcher.engine.progress import Phase, Tokens
 from batcher.errors import Exit
 from batcher.records import Status
+from batcher.reports.money import dollars, roughly
 from batcher.reports.terminal import (
     ProgressPrinter,
     cost,
-    dollars,
     duration,
     milliseconds,
     next_line,
-    roughly,
     summary_json,
     summary_lines,
 )
