@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,7 +16,7 @@ from batcher.pacing.budget import Amount
 from batcher.records import Billed, Request
 from batcher.store.bills import Read
 
-_TOOLS = re.compile(rb'"tools"\s*:')
+_TOOLS = b'"tools"'
 # What the caller runs itself. All other tools run at the endpoint: they add tokens to the prompt that nobody can bound,
 # and some are charged by the call.
 _OUR_OWN = frozenset({"functiondeclarations", "computeruse"})
@@ -142,7 +141,7 @@ def server_side(tools: Iterable[Mapping[str, Any]]) -> str:
 
 def _tool_in(body: bytes) -> str:
     """The same of a request, which may bring tools of its own; text that speaks of tools has its quotes escaped."""
-    if _TOOLS.search(body) is None:
+    if _TOOLS not in body:
         return ""
     tools = orjson.loads(body).get("tools")
     return server_side(tools) if isinstance(tools, list) else ""

@@ -289,7 +289,7 @@ async def _ask_all(
         limited_by=lookout.limited_by,
         command=options.command,
         failpoints=options.failpoints,
-        spending=None if funds is None else funds.spending,
+        spending=None if funds is None else funds.purse.closed({task for task, _ in left}),
     )
 
 

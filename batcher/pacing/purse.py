@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from batcher.pacing.budget import Amount, Budget, BudgetReached, Spending
@@ -140,6 +140,18 @@ class Purse:
         """The task has its outcome, on disk: what it was billed takes the place of what it held."""
         hold = self._holds.pop(task)
         self._settle(hold.reserve, hold.billed)
+
+    def closed(self, in_flight: Collection[int]) -> Spending:
+        """How the budget stands at the end of a session: of what is held, only what may have been billed counts.
+
+        Args:
+            in_flight: tasks whose requests were abandoned.
+        """
+        for task in tuple(self._holds):
+            hold = self._holds.pop(task)
+            is_lost = task in in_flight or hold.billed != _NOTHING  # judged, but its record never got to the disk
+            self._budget.settle(hold.reserve, hold.reserve if is_lost else _NOTHING)
+        return self._budget.spending
 
     def _settle(self, held: Amount, spent: Amount) -> None:
         budget = self._budget

@@ -106,7 +106,7 @@ class Rig:
             limited_by="",
             command="batcher run job.toml",
             failpoints=self.failpoints,
-            spending=None if self.funds is None else self.funds.spending,
+            spending=None if self.funds is None else self.funds.purse.closed(set()),
         )
 
 

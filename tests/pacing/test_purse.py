@@ -149,6 +149,17 @@ async def test_a_wait_that_is_cancelled_holds_nothing(served):
     assert await purse.take([(2, TEN)]) == 1
 
 
+async def test_at_the_end_of_a_session_only_what_may_have_been_billed_counts():
+    purse = purse_of(100)
+    await purse.take([(task, TEN) for task in range(4)])
+    purse.billed(1, Amount(3))  # its record never gets to the disk
+    purse.billed(3, Amount(3))
+    assert purse.renew(3)
+    purse.renewed(3)
+    told = purse.closed({0})
+    assert (told.spent_usd.scaleb(15), told.held_usd) == (10 + 10 + 3, 0)
+
+
 @dataclass
 class Server:
     """What was billed, by a server that never bills more than a reserve; what is on disk, when the client dies."""
