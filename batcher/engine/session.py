@@ -76,6 +76,8 @@ class Session:
         self._few = asyncio.Event()  # are ready
         self._few_ready = FEW_READY if funds is None else FEW_IN_A_BUDGET
         self._funds = funds
+        if funds is not None:
+            funds.purse.on_set_back = self._few.set
         self._sendable = asyncio.Event()  # something is ready, a slot is free, or all is fed
         gate.on_free(self._sendable.set)
         gate.on_outage_too_long(halt.stop)
@@ -272,7 +274,8 @@ class Session:
 
     @property
     def _is_crowded(self) -> bool:
-        return self._held_bytes > self._most_held_bytes
+        # What is not fed yet may hold the money that those who fill the memory wait for.
+        return self._held_bytes > self._most_held_bytes and not self._is_short
 
     def _let_fall(self, task: OpenTask) -> None:
         was_crowded = self._is_crowded

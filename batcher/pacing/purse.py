@@ -48,12 +48,16 @@ class Purse:
         budget: the arithmetic.
         nearly: told once, with the setting and how it stands, when four fifths are spent.
         hint: of what is said at the end.
+
+    Attributes:
+        on_set_back: called when a retry is put in line: whoever holds back tasks that have a reserve must let them go.
     """
 
     def __init__(self, budget: Budget, *, nearly: Callable[[str, Spending], None], hint: str = "") -> None:
         self._budget = budget
         self._nearly: Callable[[str, Spending], None] | None = None if budget.nearly_spent else nearly
         self._hint = hint
+        self.on_set_back: Callable[[], None] = _nobody_holds_back
         self._holds: dict[int, _Hold] = {}
         self._retries: deque[_Place] = deque()
         self._new: deque[_Place] = deque()
@@ -122,6 +126,7 @@ class Purse:
         hold = self._holds.pop(task)
         place = self._owing[task] = _Place(task, hold.reserve, asyncio.get_running_loop().create_future())
         self._retries.append(place)
+        self.on_set_back()
         self._settle(hold.reserve, hold.billed)
 
     def owes(self, task: int) -> bool:
@@ -199,3 +204,7 @@ class Purse:
                 place.served.exception()  # who was set back may not wait yet, and never will when the run stops
         self._retries.clear()
         self._new.clear()
+
+
+def _nobody_holds_back() -> None:
+    """A purse of its own, without a session around it."""

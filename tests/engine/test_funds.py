@@ -98,6 +98,17 @@ async def test_every_task_open_may_wait_for_money_that_only_unopened_ones_hold(t
     assert cap / 2 < summary.spending.spent_usd == len(door.sent) * FULL_USD <= cap
 
 
+async def test_what_memory_keeps_from_being_fed_does_not_keep_its_money(tmp_path):
+    """Every body is more than may be held: those that wait for money would wait for what is never fed."""
+    cap = reserve_usd(tmp_path, 12, **SCHEMA)
+    plan = capped(tmp_path, 24, cap, **SCHEMA | {"limits.concurrency": 2})
+    door = ScriptedTransport(lambda _: a_reply("no JSON", **FULL))
+    async with rigged(plan, door, most_held_bytes=100) as rig:
+        summary = await rig.finish()
+    assert summary.exit_code is Exit.STOPPED
+    assert cap / 2 < summary.spending.spent_usd <= cap
+
+
 async def test_a_run_stops_before_its_cap_and_a_higher_one_goes_on(tmp_path):
     cap = reserve_usd(tmp_path, 3)
     plan = capped(tmp_path, 40, cap)

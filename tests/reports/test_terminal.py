@@ -123,6 +123,7 @@ def test_the_same_as_json():
         "cost_usd": "0.044491230",
         "wasted_usd": "0.000000001",
         "unpriced": 0,
+        "budget": None,
         "sent": 164,
         "elapsed_s": 12.42,
         "rows_per_s": 13.204,

@@ -109,8 +109,8 @@ def check_books(emulator, out, rows, cap):
 
 
 def test_a_killed_run_stays_under_its_cap_and_a_higher_one_finishes(emulator, tmp_path):
-    cap = Decimal("0.02")
-    check_books(emulator, whole_run(emulator, tmp_path, 250, cap), 250, cap)
+    cap = Decimal("0.01")
+    check_books(emulator, whole_run(emulator, tmp_path, 130, cap), 130, cap)
 
 
 @pytest.mark.slow
