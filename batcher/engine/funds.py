@@ -29,8 +29,10 @@ from batcher.store.blockfile import SLICE, Planned
 from batcher.store.blocks import BlockRow, is_sealed
 from batcher.store.journal import Journal
 
-FEW_IN_A_BUDGET = 8
-"""With fewer tasks ready to be sent, the feeder fetches more: each holds a reserve, which a kill would charge."""
+
+def few_ahead(concurrency: int) -> int:
+    """How many tasks wait ready to be sent: each holds a reserve, which a kill would charge as those that are out."""
+    return min(max(concurrency // 8, 8), 64)
 
 
 class Funds:

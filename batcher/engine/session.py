@@ -10,7 +10,7 @@ from typing import Any
 
 from batcher.asking.ask import Asker, Drained, Ending, OpenTask
 from batcher.engine.ahead import Ahead
-from batcher.engine.funds import FEW_IN_A_BUDGET, Funds
+from batcher.engine.funds import Funds, few_ahead
 from batcher.engine.halt import Halt
 from batcher.engine.plan import Plan
 from batcher.engine.refusals import Refusals, lean
@@ -74,7 +74,7 @@ class Session:
         self._open: dict[asyncio.Task[None], OpenTask] = {}
         self._ready: deque[tuple[OpenTask, Work]] = deque()  # admitted on disk, next to be sent
         self._few = asyncio.Event()  # are ready
-        self._few_ready = FEW_READY if funds is None else FEW_IN_A_BUDGET
+        self._few_ready = FEW_READY if funds is None else few_ahead(plan.job.limits.concurrency)
         self._funds = funds
         if funds is not None:
             funds.purse.on_set_back = self._few.set

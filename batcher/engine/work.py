@@ -10,11 +10,12 @@ from pathlib import Path
 import pyarrow as pa
 
 from batcher.asking.ask import OpenTask, failed_row
-from batcher.engine.funds import Funds
+from batcher.engine.funds import Funds, few_ahead
 from batcher.engine.plan import Plan
 from batcher.engine.seal import Sealable
 from batcher.engine.spared import Spares
 from batcher.errors import StorageError
+from batcher.job.spec import Job
 from batcher.money.totals import Totals
 from batcher.records import Kind, Outcome, Problem, Request, Row
 from batcher.rows.blocks import Block
@@ -27,7 +28,7 @@ from batcher.store.journal import Journal
 from batcher.store.kept import used_before
 
 MOST_AHEAD_BYTES = 8 << 20  # of requests kept in memory between a block's writing and its asking
-LOOK_AHEAD_WHEN_COUNTED = 8  # what counts as maybe sent counts against the day's quota and the budget, too
+LOOK_AHEAD_IN_A_DAY_QUOTA = 8  # there, what counts as maybe sent counts against the day, too
 LOOK_AHEAD = 64  # tasks admitted together; after a kill, what was admitted but not sent counts as maybe billed
 
 
@@ -101,8 +102,7 @@ class WorkList:
         self._secret = secret
         self._failpoints = failpoints
         self._samples = plan.job.samples
-        is_counted = plan.job.limits.requests_per_day or plan.job.budget.is_capped
-        self._look_ahead = LOOK_AHEAD_WHEN_COUNTED if is_counted else LOOK_AHEAD
+        self._look_ahead = _look_ahead(plan.job)
         self.funds: Funds | None = None
         """Gives tasks their reserves before they are admitted; None without a cap."""
         self._schema = schema_of(plan.index.schema)
@@ -279,6 +279,12 @@ class WorkList:
         if lane is None:
             lane = self._lanes[model] = self._plan.lane(model)
         return lane
+
+
+def _look_ahead(job: Job) -> int:
+    if job.limits.requests_per_day:
+        return LOOK_AHEAD_IN_A_DAY_QUOTA
+    return few_ahead(job.limits.concurrency) if job.budget.is_capped else LOOK_AHEAD
 
 
 def _bounded(rows: Sequence[Row], build: Callable[[Row], Request | Problem]) -> Iterator[list[Request | Problem]]:
