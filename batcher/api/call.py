@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ Source = Job | PathLike | Rows
 """What the first argument may be: a job, the path of a job file or of an input file, rows."""
 Input = PathLike | Sequence[PathLike] | Rows
 """What `input=` may be: one file or several, or rows."""
+
+Dollars = Decimal | float | str
+"""Money, in US dollars."""
 
 _ROWS = "rows"  # stands in the job for the file that they are written to once the run directory is ours
 
@@ -44,6 +48,9 @@ class Call:
     rpm: float | None
     tpm: float | None
     rpd: int | None
+    max_cost_usd: Dollars | None
+    max_tokens: int | None
+    deadline: str | None
     max_failed: int | str | None
     limit: int | None
     set: Mapping[str, Any] | None
@@ -124,6 +131,9 @@ def _flags(call: Call) -> dict[str, Any]:
         "limits.requests_per_minute": call.rpm,
         "limits.input_tokens_per_minute": call.tpm,
         "limits.requests_per_day": call.rpd,
+        "budget.max_cost_usd": call.max_cost_usd,
+        "budget.max_tokens": call.max_tokens,
+        "budget.deadline": call.deadline,
         "run.max_failed": call.max_failed,
     }
 

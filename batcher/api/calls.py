@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from types import FrameType
 from typing import Any
 
-from batcher.api.call import Call, Input, PathLike, Source, ready
+from batcher.api.call import Call, Dollars, Input, PathLike, Source, ready
 from batcher.api.narration import Progress, narration
 from batcher.api.result import Run
 from batcher.api.stream import OutcomeStream, home, started
@@ -44,6 +44,9 @@ def run(  # noqa: PLR0913  the flags of the command line, by name
     rpm: float | None = None,
     tpm: float | None = None,
     rpd: int | None = None,
+    max_cost_usd: Dollars | None = None,
+    max_tokens: int | None = None,
+    deadline: str | None = None,
     max_failed: int | str | None = None,
     limit: int | None = None,
     set: Mapping[str, Any] | None = None,
@@ -74,6 +77,9 @@ def run(  # noqa: PLR0913  the flags of the command line, by name
         rpm: requests a minute.
         tpm: input tokens a minute.
         rpd: requests a day.
+        max_cost_usd: the run stops, with `summary.exit_code` 4, before it costs more; a text or a `Decimal` is exact.
+        max_tokens: the same for billed tokens, in and out.
+        deadline: nothing more is sent after it: `"3h"` from now, `"06:00"`, or an instant.
         max_failed: failed rows that still end in exit code 0: a count, or a share such as `"1%"`.
         limit: ask the first rows only, into `OUT.preview`.
         set: any other setting of a job file, dotted: `{"retry.attempts": 3}`.
@@ -109,6 +115,9 @@ def run(  # noqa: PLR0913  the flags of the command line, by name
         rpm=rpm,
         tpm=tpm,
         rpd=rpd,
+        max_cost_usd=max_cost_usd,
+        max_tokens=max_tokens,
+        deadline=deadline,
         max_failed=max_failed,
         limit=limit,
         set=set,
@@ -148,6 +157,9 @@ async def arun(  # noqa: PLR0913  as `run`
     rpm: float | None = None,
     tpm: float | None = None,
     rpd: int | None = None,
+    max_cost_usd: Dollars | None = None,
+    max_tokens: int | None = None,
+    deadline: str | None = None,
     max_failed: int | str | None = None,
     limit: int | None = None,
     set: Mapping[str, Any] | None = None,
@@ -180,6 +192,9 @@ async def arun(  # noqa: PLR0913  as `run`
         rpm=rpm,
         tpm=tpm,
         rpd=rpd,
+        max_cost_usd=max_cost_usd,
+        max_tokens=max_tokens,
+        deadline=deadline,
         max_failed=max_failed,
         limit=limit,
         set=set,
@@ -216,6 +231,9 @@ def stream(  # noqa: PLR0913  as `run`
     rpm: float | None = None,
     tpm: float | None = None,
     rpd: int | None = None,
+    max_cost_usd: Dollars | None = None,
+    max_tokens: int | None = None,
+    deadline: str | None = None,
     max_failed: int | str | None = None,
     limit: int | None = None,
     set: Mapping[str, Any] | None = None,
@@ -249,6 +267,9 @@ def stream(  # noqa: PLR0913  as `run`
         rpm=rpm,
         tpm=tpm,
         rpd=rpd,
+        max_cost_usd=max_cost_usd,
+        max_tokens=max_tokens,
+        deadline=deadline,
         max_failed=max_failed,
         limit=limit,
         set=set,

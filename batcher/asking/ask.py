@@ -130,7 +130,7 @@ class Asker:
         retry: Retry,
         world: World,
         secret: str,
-        on_turn: Callable[[Turn], None],
+        on_turn: Callable[[Turn], object],
         check: Callable[[Answer], Verdict | None] | None = None,
         streamed: bool = False,
     ) -> None:
@@ -260,9 +260,7 @@ class Asker:
 
     async def _set_aside(self, task: OpenTask, turn: Turn) -> None:
         """Keep the failed attempt, admit the next one in the same commit, and give the slot back."""
-        request = task.request
-        admission = (task.task, task.attempts + 1, request.input_bound, request.output_bound, self._world.wall_us())
-        await self._journal.retry(task.task, turn.attempt.n, pack_attempt(turn.attempt), admission)
+        await self._keep(task, turn)
         if len(turn.attempt.body) > SMALL_BYTES:
             self._door.forget()
         self._gate.free(turn.permit)
@@ -273,6 +271,13 @@ class Asker:
             task.waits_for = RETRY_BUDGET
             task.backoff_s += await self._gate.afford_retry()
         task.waits_for = BACKOFF
+
+    async def _keep(self, task: OpenTask, turn: Turn) -> None:
+        await self._journal.retry(task.task, turn.attempt.n, pack_attempt(turn.attempt), self._admission(task))
+
+    def _admission(self, task: OpenTask) -> tuple[int, int, int, int, int]:
+        request = task.request
+        return task.task, task.attempts + 1, request.input_bound, request.output_bound, self._world.wall_us()
 
     def _spent(self, task: OpenTask, verdict: Verdict) -> bool:
         """Whether this was the last try: of the job's count, of this reason's, or of the row's time."""

@@ -72,8 +72,8 @@ def emulate(host: str, port: int, **given: Any) -> int:
                   400 401 402 403 404 408 500 502 503 504 302 307 308 error-in-200 html
       connection  drop drop-paid cut cut-clean stale silence slow trickle
       HTTP        length-short two-lengths long-header many-headers huge gzip-bomb endless bad-utf8
-      answer      blocked empty safety max-tokens max-tokens-empty recitation other new-reason
-                  bad-json schema-mismatch
+      answer      blocked empty safety max-tokens max-tokens-empty full-output recitation other
+                  new-reason bad-json schema-mismatch
       stream      stream-cut stream-error stream-usage-tail stream-no-index stream-split
     """  # noqa: D301  click wants the character, not the letters
     totals = asyncio.run(_until_stopped(settings_of(given), host=host, port=port))

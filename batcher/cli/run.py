@@ -40,6 +40,9 @@ _SETTINGS: Mapping[str, str] = {
     "rpm": "limits.requests_per_minute",
     "tpm": "limits.input_tokens_per_minute",
     "rpd": "limits.requests_per_day",
+    "max_cost_usd": "budget.max_cost_usd",
+    "max_tokens": "budget.max_tokens",
+    "deadline": "budget.deadline",
     "template": "prompt.template",
     "system": "prompt.system",
     "samples": "samples",
@@ -85,6 +88,9 @@ def _tolerance(_: click.Context, __: click.Parameter, value: str | None) -> int 
 @click.option("--rpm", type=float, metavar="N", help="Requests a minute.")
 @click.option("--tpm", type=float, metavar="N", help="Input tokens a minute.")
 @click.option("--rpd", type=int, metavar="N", help="Requests a day.")
+@click.option("--max-cost-usd", metavar="USD", help="Stop, resumable, before the whole run costs more.")
+@click.option("--max-tokens", type=int, metavar="N", help="Stop before it is billed more tokens, in and out.")
+@click.option("--deadline", metavar="WHEN", help="Send nothing after 3h, after 06:00, or after an instant.")
 @click.option("--template", metavar="TEXT", help="Jinja2 over the row's columns: 'Hi {{ name }}'.")
 @click.option("--system", metavar="TEXT", help="System instruction.")
 @click.option("--samples", type=int, metavar="N", help="How often each row is asked.")

@@ -22,6 +22,7 @@ from batcher.emulator.usage import Usage, of_request, text_tokens, text_within, 
 
 LONGEST_TOKENS = 8192
 """What an answer may take when the request sets no limit."""
+_AND_SO_ON = " and so on"  # two tokens and a half
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +65,7 @@ class Answer:
     Attributes:
         searched: what was searched for, when a search tool was on.
         block_reason: why there are no candidates, when the prompt is to blame.
+        most_tokens: what each candidate was allowed, its thoughts included.
     """
 
     candidates: tuple[Candidate, ...]
@@ -71,6 +73,7 @@ class Answer:
     model: str
     searched: str | None = None
     block_reason: str | None = None
+    most_tokens: int = LONGEST_TOKENS
 
 
 def answer(asked: Asked, *, model: str, seed: int, thinks: bool = True, request_usage: Usage | None = None) -> Answer:
@@ -93,7 +96,8 @@ def answer(asked: Asked, *, model: str, seed: int, thinks: bool = True, request_
         pictures=PICTURE_TOKENS * sum(each.picture is not None for each in candidates),
         thoughts=_thoughts(asked, model, drawn, visible) if thinks else 0,
     )
-    return Answer(candidates=candidates, usage=usage, model=model, searched=_searched(asked))
+    most = asked.config.get("max_output_tokens", LONGEST_TOKENS)
+    return Answer(candidates=candidates, usage=usage, model=model, searched=_searched(asked), most_tokens=most)
 
 
 def spoilt(whole: Answer, kind: FaultKind) -> Answer:
@@ -105,8 +109,8 @@ def spoilt(whole: Answer, kind: FaultKind) -> Answer:
         return _without_output(replace(whole, candidates=(), block_reason="PROHIBITED_CONTENT"), thoughts=0)
     if kind is FaultKind.EMPTY:
         return _without_output(replace(whole, candidates=()), thoughts=0)
-    if kind is FaultKind.MAX_TOKENS:
-        return _halved(whole)
+    if kind in _OF_ANOTHER_LENGTH:
+        return _OF_ANOTHER_LENGTH[kind](whole)
     if kind in _MISSAID:
         return _retold(whole, _MISSAID[kind])
     withheld = _WITHHELD.get(kind)
@@ -166,6 +170,23 @@ def _halved(whole: Answer) -> Answer:
     halves = tuple(_cut_to(each, each.tokens // 2, finish="MAX_TOKENS") for each in whole.candidates)
     usage = replace(whole.usage, candidates=sum(each.tokens for each in halves), pictures=0)
     return replace(whole, candidates=halves, usage=usage)
+
+
+def _filled(whole: Answer) -> Answer:
+    """Every candidate goes on and on, until thoughts and candidates have used up all that the request allows."""
+    count = len(whole.candidates)
+    left = whole.most_tokens * count - whole.usage.thoughts
+    limits = [left // count + (n < left % count) for n in range(count)]
+    full = tuple(
+        _cut_to(replace(each, text=(each.text or "") + _AND_SO_ON * limit), limit, finish="MAX_TOKENS")
+        for each, limit in zip(whole.candidates, limits, strict=True)
+    )
+    return replace(
+        whole, candidates=full, usage=replace(whole.usage, candidates=sum(each.tokens for each in full), pictures=0)
+    )
+
+
+_OF_ANOTHER_LENGTH = {FaultKind.MAX_TOKENS: _halved, FaultKind.FULL_OUTPUT: _filled}
 
 
 def _cut_to(candidate: Candidate, tokens: int, *, finish: str) -> Candidate:

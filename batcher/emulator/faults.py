@@ -60,6 +60,7 @@ class FaultKind(enum.StrEnum):
     SAFETY = "safety"
     MAX_TOKENS = "max-tokens"
     MAX_TOKENS_EMPTY = "max-tokens-empty"  # the limit was reached while thinking
+    FULL_OUTPUT = "full-output"  # talks on until the limit, to the last token of it
     RECITATION = "recitation"
     OTHER = "other"
     NEW_REASON = "new-reason"
@@ -79,9 +80,10 @@ _ANSWERED = frozenset(
         FaultKind.SLOW, FaultKind.DROP_PAID, FaultKind.CUT, FaultKind.CUT_CLEAN, FaultKind.LENGTH_SHORT,
         FaultKind.TWO_LENGTHS, FaultKind.LONG_HEADER, FaultKind.MANY_HEADERS, FaultKind.SILENCE, FaultKind.TRICKLE,
         FaultKind.ENDLESS, FaultKind.HUGE, FaultKind.GZIP_BOMB, FaultKind.BAD_UTF8, FaultKind.STALE, FaultKind.BLOCKED,
-        FaultKind.EMPTY, FaultKind.SAFETY, FaultKind.MAX_TOKENS, FaultKind.MAX_TOKENS_EMPTY, FaultKind.RECITATION,
-        FaultKind.OTHER, FaultKind.NEW_REASON, FaultKind.BAD_JSON, FaultKind.MISMATCH, FaultKind.STREAM_CUT,
-        FaultKind.STREAM_ERROR, FaultKind.STREAM_USAGE_TAIL, FaultKind.STREAM_NO_INDEX, FaultKind.STREAM_SPLIT,
+        FaultKind.EMPTY, FaultKind.SAFETY, FaultKind.MAX_TOKENS, FaultKind.MAX_TOKENS_EMPTY, FaultKind.FULL_OUTPUT,
+        FaultKind.RECITATION, FaultKind.OTHER, FaultKind.NEW_REASON, FaultKind.BAD_JSON, FaultKind.MISMATCH,
+        FaultKind.STREAM_CUT, FaultKind.STREAM_ERROR, FaultKind.STREAM_USAGE_TAIL, FaultKind.STREAM_NO_INDEX,
+        FaultKind.STREAM_SPLIT,
     }
 )  # fmt: skip
 _PLAIN_STATUSES = {

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping
 
 from batcher.datasets.card import Ended, card
 from batcher.datasets.served import versions_served
+from batcher.engine.goingon import going_on
 from batcher.engine.halt import Halt
 from batcher.engine.latency import quantile_ms
 from batcher.engine.plan import Plan
-from batcher.engine.progress import Summary, Totals
+from batcher.engine.progress import Spending, Summary, Totals
 from batcher.engine.retry import has_worth_asking
 from batcher.engine.session import Session
 from batcher.engine.slowed import slowed_json, slowed_notes
@@ -51,10 +52,12 @@ async def close_run(  # noqa: PLR0913
     limited_by: str,
     command: str,
     failpoints: FailPoints,
+    spending: Spending | None = None,
 ) -> Summary:
     """Write what the run came to and return it; a run that was finished before stays as it was written.
 
-    A run that stopped goes on by `command`, which is what was typed, empty when nobody knows.
+    A run that stopped goes on by `command`, which is what was typed, empty when nobody knows; at the end of its budget,
+    by the same with a higher cap. `spending` is that of a run with a cap.
 
     Raises:
         StorageError: how it ended cannot be written.
@@ -62,7 +65,11 @@ async def close_run(  # noqa: PLR0913
     totals = await _totals(plan, session, tally, halt, journal)
     finished, history = halt.why is None, session.gate.history
     exit_code = _exit_code(plan.job, totals) if halt.why is None else halt.why.exit_code
-    next_command = await asyncio.to_thread(_next, plan, totals) if finished else command
+    next_command = (
+        await asyncio.to_thread(_next, plan, totals)
+        if finished
+        else going_on(command, halt.why, done=totals.done, left=plan.tasks - totals.done)
+    )
     summary = Summary(
         verdict=_verdict(totals, plan.tasks, halt),
         exit_code=exit_code,
@@ -85,6 +92,7 @@ async def close_run(  # noqa: PLR0913
             *slowed_notes(history, plan.job.limits),
             *_hints(halt),
         ),
+        spending=spending,
     )
     try:
         if tally.sent or tally.finished or not plan.rundir.success.exists():
@@ -204,4 +212,5 @@ def _as_json(summary: Summary) -> dict[str, object]:
         "next_command": summary.next_command,
         "notes": list(summary.notes),
         "totals": summary.totals.as_json(),
+        **({} if summary.spending is None else {"budget": summary.spending.as_json()}),
     }

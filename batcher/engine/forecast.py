@@ -17,17 +17,20 @@ import orjson
 from batcher.engine.assumed import assume
 from batcher.engine.bottleneck import pace_of
 from batcher.engine.changed import with_ways_on
+from batcher.engine.charges import check_bounded
 from batcher.engine.estimate import Prices, estimate
 from batcher.engine.foreseen import Foreseen, foresee
 from batcher.engine.learnt import learn
 from batcher.engine.outlook import Assumed, Estimate, First, Forecast, Pace, PriceChange, Resume, Setting, Span
 from batcher.engine.plan import Plan, check_new, check_same, check_still, draft_plan, read_plan, state_of
+from batcher.engine.reach import reach_of
 from batcher.engine.reused import Source, sources_of
 from batcher.engine.status import read_status
 from batcher.errors import PlanChanged
 from batcher.job.fingerprint import fingerprint
 from batcher.job.load import Loaded
 from batcher.job.spec import Job
+from batcher.money.prices import RateCard
 from batcher.records import Problem, Request, Row
 from batcher.rows.peek import Count, count_rows, is_small, some_rows
 from batcher.rows.readers import InputFile, find_inputs
@@ -126,6 +129,7 @@ def forecast(  # noqa: PLR0913  what only the caller knows
         pace=_pace(job, taken, assumed),
         settings=tuple(Setting(name=name, value=value, source=source) for name, value, source in loaded.settings()),
         notes=(*plan.index.notes, *_notes(models), *_spared(job, looked, sources, foreseen, taken)),
+        reach=reach_of(job, plan.terms.rates, looked.requests, taken, resume, now_us=_us(now)),
     )
 
 
@@ -145,6 +149,7 @@ def _planned(  # noqa: PLR0913  what only the caller knows
         plan = _frozen(job, rundir, manifest, spool, limit=limit, stdin=stdin, command=command)
         return plan, Count(rows=plan.index.rows, exact=True)
     check_new(job, rundir)
+    check_bounded(job, RateCard.bundled(), now_us=_us(now))
     files = find_inputs(job.input, spool=spool, stdin=stdin)
     most = limit if reads_whole(files) else min(limit or _PLANNED_ROWS, _PLANNED_ROWS)
     plan = draft_plan(
@@ -214,6 +219,8 @@ def _resume(rundir: RunDir, plan: Plan, count: Count) -> Resume | None:
         left=max(tasks - totals.done - max(plan.spared - totals.spared, 0), 0),
         cost_usd=None if unknown else totals.cost_usd,
         pid=status.pid,
+        tokens=totals.tokens.input + totals.tokens.output,
+        spending=status.spending,
     )
 
 

@@ -23,6 +23,7 @@ from batcher.engine.brake import Brake
 from batcher.engine.changed import with_ways_on
 from batcher.engine.closing import close_run, open_totals
 from batcher.engine.fresh import Fresh
+from batcher.engine.funds import deadline, funds_of
 from batcher.engine.halt import Halt
 from batcher.engine.packing import packer_of
 from batcher.engine.plan import Plan, described, make_plan, read_plan, state_of
@@ -222,7 +223,8 @@ async def _ask_all(
     tally = Tally(before, plan.terms, fresh)
     halt = Halt()
     journal.on_trouble(lambda error: _stop(halt, error, at_once=journal.is_broken))
-    if any(not is_sealed(rows.get(block.no)) for block in plan.index.blocks):
+    is_left = any(not is_sealed(rows.get(block.no)) for block in plan.index.blocks)
+    if is_left:
         journal.set_aside()
     limits = plan.job.limits
     quotas = Quotas(
@@ -231,6 +233,7 @@ async def _ask_all(
         requests_per_day=limits.requests_per_day,
     )
     used = await used_today(plan, rows, journal, now_us=options.wall_us())
+    funds = worklist.funds = await funds_of(plan, rows, journal, log=options.log, now_us=options.wall_us())
     retry = plan.job.retry
     patience = Patience(max_outage_s=retry.max_outage_s, unserved_s=_MOST_UNSERVED_S, probe_after_s=retry.probe_after_s)
     gate = Gate(
@@ -244,7 +247,7 @@ async def _ask_all(
         chance=random.random,
     )
     async with open_door(plan, key) as door:
-        asker = Asker(
+        asker = (Asker if funds is None else funds.asker)(
             door=door,
             gate=gate,
             journal=journal,
@@ -264,6 +267,7 @@ async def _ask_all(
             sealer=Sealer(plan, journal, options.failpoints, fresh, tally.spared),
             tally=tally,
             halt=halt,
+            funds=funds,
         )
         lookout = Lookout(
             plan,
@@ -274,8 +278,12 @@ async def _ask_all(
             show=options.show,
             command=options.command,
             log=options.log,
+            funds=funds,
         )
-        with _signals(loop, halt, plan.job.run.drain_s):
+        with (
+            _signals(loop, halt, plan.job.run.drain_s),
+            deadline(plan.job, halt, is_asking=lambda: is_left and session.is_asking, wall_us=options.wall_us),
+        ):
             work = _braked(session, options.brake, halt)
             await lookout.over(work if teller is None else teller.over(work))
         left = frozenset((task.task, task.attempts) for task in asker.in_flight)
@@ -291,6 +299,7 @@ async def _ask_all(
         limited_by=lookout.limited_by,
         command=options.command,
         failpoints=options.failpoints,
+        spending=None if funds is None else funds.purse.closed({task for task, _ in left}),
     )
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from batcher.pacing.budget import Spending
+
 
 class Span(NamedTuple):
     """A range of a number: from `low` to `high`, `likely` in between."""
@@ -121,6 +123,8 @@ class Resume:
         state: how its last session ended, or what the one under way is doing.
         cost_usd: so far; None when a price is unknown.
         pid: of the process that owns it now; None when nobody does.
+        tokens: billed so far, in and out.
+        spending: of its budget, as it was said last; None when it had no cap.
     """
 
     state: str
@@ -128,6 +132,8 @@ class Resume:
     left: int
     cost_usd: Decimal | None
     pid: int | None
+    tokens: int = 0
+    spending: Spending | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +144,28 @@ class PriceChange:
     day: str
     input_usd: tuple[Decimal, Decimal]
     output_usd: tuple[Decimal, Decimal]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """How far a budget goes.
+
+    Attributes:
+        cap_usd, cap_tokens: None where there is no cap.
+        spent_usd, spent_tokens: by what the run directory holds already.
+        request_usd, request_tokens: held for one request: the most that it can take; of the largest one looked at.
+        surely: requests that fit for sure, however long their answers are and however often each is asked.
+        likely: that fit, if each takes what is likely; None when nobody can tell.
+    """
+
+    cap_usd: Decimal | None
+    cap_tokens: int | None
+    spent_usd: Decimal
+    spent_tokens: int
+    request_usd: Decimal
+    request_tokens: int
+    surely: int
+    likely: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +194,7 @@ class Forecast:
         flex: the same in the flex tier; None where it is unknown or asked for anyway.
         card: the rate card: where it comes from and of which day.
         notes: one line each.
+        reach: of the budget; None without a cap.
     """
 
     job: str
@@ -194,3 +223,4 @@ class Forecast:
     pace: Pace
     settings: tuple[Setting, ...]
     notes: tuple[str, ...]
+    reach: Reach | None = None

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from batcher.datasets.card import card
 from batcher.engine.builders import builder_of, media_names
+from batcher.engine.charges import check_bounded
 from batcher.engine.reused import Source, other_sources, sources_of
 from batcher.engine.sparing import not_asked, shares_answers, spares_of
 from batcher.errors import PlanChanged, StorageError
@@ -188,6 +189,7 @@ def _new_plan(  # noqa: PLR0913
     stdin: BinaryIO | None,
 ) -> Plan:
     check_new(job, rundir)
+    check_bounded(job, RateCard.bundled(), now_us=round(now.timestamp() * 1e6))
     files = find_inputs(job.input, spool=rundir.spool, stdin=stdin, told=lambda copied_bytes: counted(0, copied_bytes))
     sources = sources_of(job, rundir.out, limit=limit)
     plan = draft_plan(job, rundir, files, limit=limit, rows_a_block=block_rows(job), now=now, counted=counted)

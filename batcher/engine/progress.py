@@ -10,9 +10,10 @@ from typing import Any
 
 from batcher.errors import Exit
 from batcher.money.totals import Tokens, Totals
+from batcher.pacing.budget import Spending
 from batcher.pacing.outage import Outage
 
-__all__ = ["Outage", "Phase", "Snapshot", "Straggler", "Summary", "Tokens", "Totals"]
+__all__ = ["Outage", "Phase", "Snapshot", "Spending", "Straggler", "Summary", "Tokens", "Totals"]
 
 
 class Phase(enum.StrEnum):
@@ -68,6 +69,7 @@ class Snapshot:
         narrowed: requests that may be in flight after failures; None while they are not fewer than usual.
         straggling: rows that hold a block open, see `engine/stragglers`.
         stragglers: the oldest of them, oldest first.
+        spending: of the budget; None without a cap.
     """
 
     phase: Phase
@@ -88,6 +90,7 @@ class Snapshot:
     narrowed: int | None = None
     straggling: int = 0
     stragglers: tuple[Straggler, ...] = ()
+    spending: Spending | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +109,7 @@ class Summary:
         next_command: what to type next.
         slowed: which limits were lowered on the way, as run.json has it.
         notes: one line each: warnings that must not scroll away (unknown price, renamed columns).
+        spending: of the budget, over all sessions; None without a cap.
     """
 
     verdict: str
@@ -124,3 +128,4 @@ class Summary:
     p95_ms: float | None = None
     slowed: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    spending: Spending | None = None

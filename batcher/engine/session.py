@@ -10,6 +10,7 @@ from typing import Any
 
 from batcher.asking.ask import Asker, Drained, Ending, OpenTask
 from batcher.engine.ahead import Ahead
+from batcher.engine.funds import Funds, few_ahead
 from batcher.engine.halt import Halt
 from batcher.engine.plan import Plan
 from batcher.engine.refusals import Refusals, lean
@@ -44,6 +45,7 @@ class Session:
         rows: the blocks as the journal knows them.
         halt: through which signals and refusals end it.
         most_held_bytes: of request bodies in memory; one that is longer goes all the same.
+        funds: of a run with a cap.
     """
 
     def __init__(  # noqa: PLR0913  the parts of a run, each made by `engine/local.py`
@@ -58,6 +60,7 @@ class Session:
         tally: Tally,
         halt: Halt,
         most_held_bytes: int = MOST_HELD_BYTES,
+        funds: Funds | None = None,
     ) -> None:
         self._gate = gate
         self._asker = asker
@@ -75,6 +78,10 @@ class Session:
         self._blocks: dict[int, Work] = {}  # with tasks that have no outcome
         self._ready: deque[tuple[OpenTask, Work]] = deque()  # admitted on disk, next to be sent
         self._few = asyncio.Event()  # are ready
+        self._few_ready = FEW_READY if funds is None else few_ahead(plan.job.limits.concurrency)
+        self._funds = funds
+        if funds is not None:
+            funds.purse.on_set_back = self._few.set
         self._sendable = asyncio.Event()  # something is ready, a slot is free, or all is fed
         gate.on_free(self._sendable.set)
         gate.on_outage_too_long(halt.stop)
@@ -105,7 +112,7 @@ class Session:
     def limited_by(self) -> str:
         """What the next request waits for."""
         # While tasks are ready, what comes after them may wait.
-        held = "memory" if self._is_crowded else self._ahead.held
+        held = "memory" if self._is_crowded else self._ahead.held or ("budget" if self._is_short else "")
         return (not self._ready and held) or self._gate.limited_by or (CONCURRENCY if self._full else "")
 
     @property
@@ -135,6 +142,10 @@ class Session:
         if task.waiting:
             return task.waits_for or self._gate.limited_by or CONCURRENCY
         return JOURNAL
+
+    @property
+    def _is_short(self) -> bool:
+        return self._funds is not None and self._funds.purse.is_short
 
     @property
     def outage(self) -> Outage | None:
@@ -201,7 +212,7 @@ class Session:
             self._ready.extend((task, chunk.work) for task in chunk.tasks)
             self._held_bytes += sum(len(task.request.body) for task in chunk.tasks)
             self._sendable.set()
-            while len(self._ready) > FEW_READY or self._is_crowded:
+            while len(self._ready) > self._few_ready or self._is_crowded:
                 self._few.clear()
                 await self._few.wait()
         self._fed = True
@@ -260,7 +271,7 @@ class Session:
         return task, permit, work
 
     def _next(self) -> tuple[OpenTask, Work]:
-        if len(self._ready) <= FEW_READY:
+        if len(self._ready) <= self._few_ready:
             self._few.set()
         return self._ready.popleft()
 
@@ -301,7 +312,8 @@ class Session:
 
     @property
     def _is_crowded(self) -> bool:
-        return self._held_bytes > self._most_held_bytes
+        # What is not fed yet may hold the money that those who fill the memory wait for.
+        return self._held_bytes > self._most_held_bytes and not self._is_short
 
     def _let_fall(self, task: OpenTask) -> None:
         was_crowded = self._is_crowded

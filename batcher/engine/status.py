@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batcher.asking.ask import Ending
-from batcher.engine.progress import Phase, Snapshot, Straggler, Totals
+from batcher.engine.progress import Phase, Snapshot, Spending, Straggler, Totals
 from batcher.errors import PlanChanged
 from batcher.job.spec import Job
 from batcher.pacing.outage import Outage
@@ -52,6 +52,7 @@ class RunStatus:
         last_activity: when it last wrote anything.
         now: what the process that runs it said last, about every two seconds; None when nobody runs it or it has said
             nothing yet.
+        spending: of the budget, as it was said last; None without a cap.
     """
 
     run_dir: str
@@ -64,6 +65,7 @@ class RunStatus:
     last_activity: dt.datetime | None
     next_command: str
     now: Snapshot | None = None
+    spending: Spending | None = None
 
 
 def write_status(rundir: RunDir, snapshot: Snapshot, last: Iterable[Ending], command: str) -> None:
@@ -113,6 +115,7 @@ def read_status(out: Path) -> RunStatus:
         last_activity=_last_activity(rundir, live),
         next_command=_next(out, running=running, said=summary.get("next_command") if summary else said.get("command")),
         now=_snapshot(said) if owner and live and _is_of(owner, live) else None,
+        spending=_spending(summary, said),
     )
 
 
@@ -141,6 +144,7 @@ def _as_json(snapshot: Snapshot) -> dict[str, Any]:
         "narrowed": snapshot.narrowed,
         "straggling": snapshot.straggling,
         "stragglers": [asdict(each) for each in snapshot.stragglers],
+        "spending": None if snapshot.spending is None else snapshot.spending.as_json(),
     }
 
 
@@ -149,13 +153,19 @@ def _snapshot(said: Mapping[str, Any]) -> Snapshot | None:
     now = said.get("now")
     if now is None:
         return None
-    projected, outage = now["projected_usd"], now.get("outage")
+    projected, outage, spending = now["projected_usd"], now.get("outage"), now.get("spending")
     known = now | {
         "projected_usd": None if projected is None else Decimal(projected),
         "outage": None if outage is None else Outage(**outage),
         "stragglers": tuple(Straggler(**each) for each in now.get("stragglers", ())),
+        "spending": None if spending is None else Spending.from_json(spending),
     }
     return Snapshot(phase=Phase(said["phase"]), totals=Totals.from_json(said["totals"]), **known)
+
+
+def _spending(summary: Mapping[str, Any] | None, said: Mapping[str, Any]) -> Spending | None:
+    found = summary.get("budget") if summary else (said.get("now") or {}).get("spending")
+    return Spending.from_json(found) if found else None
 
 
 def _totals(news: Mapping[str, Any] | None) -> Totals:

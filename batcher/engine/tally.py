@@ -53,8 +53,8 @@ class Tally:
         self._input = self._output = self._cached = self._thinking = 0
         self._cost_fusd = self._wasted_fusd = 0
 
-    def turn(self, turn: Turn) -> None:
-        """One request was judged."""
+    def turn(self, turn: Turn) -> Read:
+        """One request was judged; gives it back with its bill."""
         attempt = turn.attempt
         self.sent += 1
         if self._first_us is None:
@@ -69,6 +69,7 @@ class Tally:
             self._bill(read, wasted=_is_wasted(turn))
         elif attempt.billed is Billed.MAYBE:
             self._maybe += 1
+        return read
 
     def _bill(self, read: Read, *, wasted: bool) -> None:
         priced = read.priced

@@ -44,12 +44,12 @@ async def used_today(plan: Plan, rows: Mapping[int, BlockRow], journal: Journal,
     if plan.job.limits.requests_per_day is None:
         return {}
     since_us = pacific_midnight_before(now_us)
-    files = _published(plan, rows)
+    files = published(plan, rows)
     counts = await asyncio.to_thread(_of_ledger, files, since_us)
     sent = await journal.call(read_sent(since_us))
     samples = plan.job.samples
     lost = frozenset(task // samples for task, model in sent if not model)
-    models = await asyncio.to_thread(_models_of, plan, rows, lost)
+    models = await asyncio.to_thread(models_of, plan, rows, lost)
     counts.update(plan.lane(model or models[task // samples]) for task, model in sent)
     return dict(counts)
 
@@ -61,7 +61,7 @@ def pacific_midnight_before(wall_us: int) -> int:
     return int(dt.datetime.combine(today, dt.time.min, zone).timestamp()) * 1_000_000
 
 
-def _published(plan: Plan, rows: Mapping[int, BlockRow]) -> list[Path]:
+def published(plan: Plan, rows: Mapping[int, BlockRow]) -> list[Path]:
     """The ledger files whose attempts are no longer in the journal: a kill may have left one of a block that is."""
     open_ones = (row for row in rows.values() if row.state is not State.SEALED)
     twice = {plan.rundir.ledger(row.no, row.generation) for row in open_ones}
@@ -80,7 +80,7 @@ def _of_ledger(files: list[Path], since_us: int) -> Counter[str]:
     return Counter({lane_of(*(row[name] for name in _LANE)): row["count_all"] for row in lanes.to_pylist()})
 
 
-def _models_of(plan: Plan, rows: Mapping[int, BlockRow], ordinals: frozenset[int]) -> dict[int, str]:
+def models_of(plan: Plan, rows: Mapping[int, BlockRow], ordinals: frozenset[int]) -> dict[int, str]:
     """Ordinal -> model for the blocks of lost attempts: only the block's plan knows whom those asked."""
     models: dict[int, str] = {}
     for block in plan.index.blocks:

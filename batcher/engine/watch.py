@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from batcher.engine.funds import Funds
 from batcher.engine.halt import Halt
 from batcher.engine.latency import between, quantile_ms
 from batcher.engine.plan import Plan
@@ -62,6 +63,7 @@ class Lookout:
         show: told of every look.
         command: what was typed, for whoever reads `status` after a kill.
         log: told of rows that take very long.
+        funds: of a run with a cap.
     """
 
     def __init__(  # noqa: PLR0913  the parts of a run it looks at
@@ -75,6 +77,7 @@ class Lookout:
         show: Show,
         command: str,
         log: Callable[[str], None],
+        funds: Funds | None = None,
     ) -> None:
         self._plan = plan
         self._session = session
@@ -83,6 +86,7 @@ class Lookout:
         self._done_before = done_before
         self._show = show
         self._command = command
+        self._funds = funds
         self._now = asyncio.get_running_loop().time
         self._began_s = self._now()
         self._stragglers = Stragglers(plan, session, tally.latencies, log=log)
@@ -157,6 +161,7 @@ class Lookout:
             narrowed=session.gate.narrowed,
             straggling=self._stragglers.count,
             stragglers=self._stragglers.named,
+            spending=None if self._funds is None else self._funds.spending,
         )
 
     def _limited_most(self) -> str:

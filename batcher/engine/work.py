@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 
 from batcher.asking.ask import OpenTask, failed_row
+from batcher.engine.funds import Funds, few_ahead
 from batcher.engine.plan import Plan
 from batcher.engine.seal import Sealable
 from batcher.engine.spared import Spares
 from batcher.errors import StorageError
+from batcher.job.spec import Job
 from batcher.money.totals import Totals
 from batcher.records import Kind, Outcome, Problem, Request, Row
 from batcher.rows.blocks import Block
@@ -100,7 +102,9 @@ class WorkList:
         self._secret = secret
         self._failpoints = failpoints
         self._samples = plan.job.samples
-        self._look_ahead = LOOK_AHEAD_IN_A_DAY_QUOTA if plan.job.limits.requests_per_day else LOOK_AHEAD
+        self._look_ahead = _look_ahead(plan.job)
+        self.funds: Funds | None = None
+        """Gives tasks their reserves before they are admitted; None without a cap."""
         self._schema = schema_of(plan.index.schema)
         self._heavy = bool(plan.builder.media)
         self._spares = Spares(plan) if plan.terms.spares else None
@@ -207,16 +211,14 @@ class WorkList:
         begun = await self._begun(work)
         ahead = self._ahead.pop(work.no, None)
         if ahead is not None:  # written a moment ago: reading it back would tell nothing new
-            for rows in ahead:
-                for chunk in self._cut(work, begun, rows):
-                    yield chunk
+            async for chunk in self._cut(work, begun, ahead):
+                yield chunk
             return
         path = self._plan.rundir.block_file(work.no)
         file = await asyncio.to_thread(BlockFile, path, digest=work.digest)
         try:
-            for number in range(file.slices):
-                for chunk in self._cut(work, begun, file.planned(number)):
-                    yield chunk
+            async for chunk in self._cut(work, begun, map(file.planned, range(file.slices))):
+                yield chunk
         finally:
             file.close()
 
@@ -229,15 +231,20 @@ class WorkList:
         before = await asyncio.to_thread(used_before, part, work.asked)
         return {task: Begun(attempts=count, counted=0) for task, count in before.items()} | begun
 
-    def _cut(self, work: Work, begun: dict[int, Begun], rows: list[Planned]) -> Iterator[Chunk]:
-        numbers = [
-            (row, task)
-            for row in rows
-            for task in range(row.ordinal * self._samples, (row.ordinal + 1) * self._samples)
-            if task not in work.done and (work.asked is None or task in work.asked)
-        ]
-        for start in range(0, len(numbers), self._look_ahead):
-            yield self._admitted(work, begun, numbers[start : start + self._look_ahead])
+    async def _cut(self, work: Work, begun: dict[int, Begun], slices: Iterable[list[Planned]]) -> AsyncIterator[Chunk]:
+        for rows in slices:
+            numbers = [
+                (row, task)
+                for row in rows
+                for task in range(row.ordinal * self._samples, (row.ordinal + 1) * self._samples)
+                if task not in work.done and (work.asked is None or task in work.asked)
+            ]
+            start = 0
+            while some := numbers[start : start + self._look_ahead]:
+                if self.funds is not None:
+                    some = some[: await self.funds.afford(some)]
+                yield self._admitted(work, begun, some)
+                start += len(some)
 
     def _admitted(self, work: Work, begun: dict[int, Begun], numbers: list[tuple[Planned, int]]) -> Chunk:
         now = self._wall_us()
@@ -272,6 +279,12 @@ class WorkList:
         if lane is None:
             lane = self._lanes[model] = self._plan.lane(model)
         return lane
+
+
+def _look_ahead(job: Job) -> int:
+    if job.limits.requests_per_day:
+        return LOOK_AHEAD_IN_A_DAY_QUOTA
+    return few_ahead(job.limits.concurrency) if job.budget.is_capped else LOOK_AHEAD
 
 
 def _bounded(rows: Sequence[Row], build: Callable[[Row], Request | Problem]) -> Iterator[list[Request | Problem]]:

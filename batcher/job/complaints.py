@@ -31,6 +31,9 @@ _ELSEWHERE = {
     "url": "base_url",
     "max_retries": "attempts",
     "timeout": "total_s",
+    "max_cost": "max_cost_usd",
+    "max_budget": "max_cost_usd",
+    "budget_usd": "max_cost_usd",
     "api_key": "key_file",
     "key": "key_file",
 }
@@ -39,6 +42,8 @@ _WANTED_AT: Mapping[Path, str] = {
     ("run", "max_failed"): 'a count or a share such as "1%"',
     ("name",): "letters, digits, `.`, `_` and `-`, starting with a letter or a digit",
     ("input", "files"): "a list of at least one file",
+    ("budget", "deadline"): 'a time span such as "3h", a time of day such as "06:00", or an instant such as '
+    '"2026-12-01T06:00:00+01:00"',
 }
 
 _MISSING: Mapping[Path, str] = {
@@ -54,6 +59,10 @@ _WANTED: Mapping[str, str] = {
     "int_from_float": "a whole number",
     "float_type": "a number",
     "float_parsing": "a number",
+    "decimal_type": "an amount",
+    "decimal_parsing": "an amount",
+    "decimal_max_places": "at most {decimal_places} decimals",
+    "decimal_whole_digits": "a smaller amount",
     "bool_type": "true or false",
     "string_type": "text",
     "tuple_type": "a list",

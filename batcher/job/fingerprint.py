@@ -38,8 +38,8 @@ def fingerprint(job: Job) -> Fingerprint:
     """Take the fingerprint of a loaded job.
 
     In it: model, samples, prompt, generation, request, labels, the endpoint's place and dialect, how rows are read,
-    which columns are kept. Not in it: limits, retry, timeouts, keys, tolerance, and the names of the input files
-    (their content is checked apart).
+    which columns are kept. Not in it: limits, budget, retry, timeouts, keys, tolerance, and the names of the input
+    files (their content is checked apart).
     """
     facts = {name: json.dumps(value, ensure_ascii=False) for name, value in _facts(job)}
     digest = hashlib.blake2b(json.dumps(sorted(facts.items())).encode(), digest_size=16)

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from batcher.job.budget import Budget
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -281,7 +283,8 @@ class Job(_Section):
     """What the user wants, whole.
 
     Identity: everything that can change an answer or the meaning of a column is part of `job/fingerprint.py`'s hash;
-    limits, retry, timeouts, keys and tolerance are not, so that they may change between two runs of the same directory.
+    limits, budget, retry, timeouts, keys and tolerance are not, so that they may change between two runs of the same
+    directory.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -301,6 +304,7 @@ class Job(_Section):
     request: RequestFields = RequestFields()
     endpoint: Endpoint = Endpoint()
     limits: Limits = Limits()
+    budget: Budget = Budget()
     retry: Retry = Retry()
     timeouts: Timeouts = Timeouts()
     output: Output = Output()

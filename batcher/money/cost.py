@@ -129,6 +129,11 @@ def upper_bound_usd(rates: Rates, input_bound: int, output_bound: int) -> Decima
         input_bound: most input tokens it can be billed.
         output_bound: most output tokens over all candidates, thoughts included.
     """
+    return usd(upper_bound_fusd(rates, input_bound, output_bound))
+
+
+def upper_bound_fusd(rates: Rates, input_bound: int, output_bound: int) -> int:
+    """The same in whole femtodollars."""
     highest_input = max(
         rates.fresh_input_fusd,
         rates.cached_input_fusd,
@@ -136,7 +141,7 @@ def upper_bound_usd(rates: Rates, input_bound: int, output_bound: int) -> Decima
         rates.audio_cached_input_fusd,
     )
     highest_output = max(rates.output_fusd, rates.image_output_fusd, rates.video_output_fusd)
-    return usd(input_bound * highest_input + output_bound * highest_output)
+    return input_bound * highest_input + output_bound * highest_output
 
 
 def price(  # noqa: PLR0913  what a reply and its request say about the price, each from another place

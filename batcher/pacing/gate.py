@@ -161,6 +161,14 @@ class Gate:
         """The task has its outcome: give its credit back."""
         self._open.give()
 
+    def stand_aside(self) -> None:
+        """An open task waits for what other tasks give back: one more may be open until `come_back`."""
+        self._open.resize(self._open.size + 1)
+
+    def come_back(self) -> None:
+        """The open task waits no longer."""
+        self._open.resize(self._open.size - 1)
+
     def admit_now(self, lane: str, tokens: int) -> Permit | None:
         """A permit if nothing would make it wait, else None and nothing taken.
 

@@ -11,11 +11,12 @@ from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from batcher.engine.outlook import Estimate, Forecast, Money, PriceChange, Span
+from batcher.engine.outlook import Estimate, Forecast, Money, PriceChange, Reach, Span
 from batcher.job.complaints import shown
+from batcher.reports.money import dollars
 from batcher.reports.paper import drawn, grid, safe
 from batcher.reports.plain import plain
-from batcher.reports.terminal import dollars, duration
+from batcher.reports.terminal import duration
 
 _LONGEST_TEXT = 600
 _DEFAULT = "default"
@@ -87,6 +88,7 @@ def forecast_json(forecast: Forecast, *, next_command: str) -> dict[str, Any]:
         "service_tier": forecast.tier,
         "unpriced": list(forecast.estimate.unpriced),
         "rate_card": forecast.card,
+        "budget": forecast.reach and _reach_json(forecast.reach),
         "price_changes": [_change_json(change) for change in forecast.price_changes],
         "time_s": _span_json(pace.time_s, 1) | {"from": assumed.latency_from},
         "days": pace.days,
@@ -205,9 +207,36 @@ def _takes(forecast: Forecast) -> Iterator[tuple[str | Text, ...]]:
         yield ("  at most", "", "", _usd(estimate.most_usd), "the longest answers allowed; no retries")
     if forecast.flex is not None:
         yield _cost("  in flex", forecast.flex, "--set request.service_tier=flex")
+    if forecast.reach is not None and forecast.left:
+        yield from _reach(forecast.reach)
     days = f"; {pace.days:,} days of quota" if pace.days and pace.days > 1 else ""
     held = f"bottleneck: {pace.bottleneck}{days}; an answer's time: {assumed.latency_from}"
     yield ("time", *map(_time, pace.time_s), safe(held))
+
+
+def _reach(reach: Reach) -> Iterator[tuple[str | Text, ...]]:
+    """The cap, and how many of the requests fit: for sure, and likely."""
+    likely = "?" if reach.likely is None else f"{reach.likely:,}"
+    if reach.cap_usd is not None:
+        spent = f", {_usd(reach.spent_usd)} of it spent" if reach.spent_usd else ""
+        said = f"a cap of {dollars(reach.cap_usd)}{spent}; up to {_usd(reach.request_usd)} are held for a request"
+    else:
+        spent = f", {reach.spent_tokens:,} of them used" if reach.spent_tokens else ""
+        said = f"a cap of {reach.cap_tokens:,} tokens{spent}; up to {reach.request_tokens:,} are held for a request"
+    yield ("budget fits", f"{reach.surely:,}", likely, "", said)
+
+
+def _reach_json(reach: Reach) -> dict[str, Any]:
+    return {
+        "max_cost_usd": None if reach.cap_usd is None else f"{reach.cap_usd:f}",
+        "spent_usd": f"{reach.spent_usd:f}",
+        "held_for_a_request_usd": f"{reach.request_usd:f}",
+        "max_tokens": reach.cap_tokens,
+        "spent_tokens": reach.spent_tokens,
+        "held_for_a_request_tokens": reach.request_tokens,
+        "fits_surely": reach.surely,
+        "fits_likely": reach.likely,
+    }
 
 
 def _cost(label: str, estimate: Estimate, source: str) -> tuple[str | Text, ...]:

@@ -16,7 +16,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from batcher.engine.progress import Summary
 from batcher.errors import Exit
 from batcher.records import Status
-from batcher.reports.terminal import dollars, summary_facts
+from batcher.reports.money import dollars
+from batcher.reports.terminal import summary_facts
 
 _LONGEST_TEXT = 280
 _LONGEST_ID = 60

@@ -8,20 +8,20 @@ fit 40 columns are never broken.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from math import ceil
 
 from rich.text import Text
 
-from batcher.engine.progress import Outage, Phase, Snapshot, Totals
+from batcher.engine.progress import Outage, Phase, Snapshot, Spending, Totals
 from batcher.records import Status
 from batcher.reports.limits import began, limit, lowered_to, next_probe
+from batcher.reports.money import dollars, roughly
 from batcher.reports.stragglers import straggler_short
 from batcher.reports.terminal import (
-    dollars,
     milliseconds,
     pace,
     price_unknown,
-    roughly,
     share,
     unhappy,
     whole_duration,
@@ -31,7 +31,7 @@ WIDTH = 39
 _LABEL = 9
 _CELL = 15  # two of them; they stay where they are whatever the numbers do, so that the eye finds them again
 _LEAST_BAR = 4
-_DROPPED_FIRST = ("cached", "wasted", "latency", "tokens", "rows", "requests", "cost", "limit", "slow")
+_DROPPED_FIRST = ("cached", "wasted", "latency", "tokens", "rows", "requests", "cost", "budget", "limit", "slow")
 
 Cell = tuple[str, str]
 """What is said, and rich's style of it."""
@@ -85,6 +85,8 @@ def _lines(snapshot: Snapshot) -> Iterator[tuple[str, Text]]:
         thinking = f"{compact(tokens.thinking)} thinking" if tokens.thinking else ""
         yield "cached", _line("", [(cached, "dim"), (thinking, "dim")])
     yield "cost", _line("cost", _cost(snapshot))
+    if snapshot.spending is not None:
+        yield "budget", _line("budget", _budget(snapshot.spending))
     if totals.wasted_usd:
         yield "wasted", _line("", [(f"{dollars(totals.wasted_usd)} wasted", "yellow")])
     waiting = f"{snapshot.waiting:,} waiting" if snapshot.waiting else ""
@@ -142,6 +144,18 @@ def _cost(snapshot: Snapshot) -> list[Cell]:
         (f"{least}{dollars(totals.cost_usd)}", "bold"),
         (f"→ ~{roughly(projected)}", "") if is_guess and projected is not None else _NOTHING,
     ]
+
+
+def _budget(spending: Spending) -> list[Cell]:
+    """The one cap that is nearer: a second line would say less than what it pushes out."""
+    money = spending.spent_usd / spending.cap_usd if spending.cap_usd else -1
+    if spending.cap_tokens and spending.spent_tokens / spending.cap_tokens > money:
+        return [
+            (f"{compact(spending.spent_tokens)} of {compact(spending.cap_tokens)}", ""),
+            (f"{compact(spending.held_tokens)} tokens held", "dim"),
+        ]
+    cap = spending.cap_usd or Decimal(0)
+    return [(f"{roughly(spending.spent_usd)} of {roughly(cap)}", ""), (f"{roughly(spending.held_usd)} held", "dim")]
 
 
 def _latency(snapshot: Snapshot) -> list[Cell]:

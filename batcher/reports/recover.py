@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from batcher.engine.recovered import AskedAgain, Recovered
-from batcher.reports.terminal import dollars, entry
+from batcher.reports.money import dollars
+from batcher.reports.terminal import entry
 
 GOES_ON = "the command that started it, to go on"
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from batcher.reports.money import dollars
 from batcher.reports.plain import plain
-from batcher.reports.terminal import dollars
 
 _LONGEST_TEXT = 400
 _LEAST_WIDTH = 20

@@ -7,15 +7,16 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from batcher.engine.progress import Outage, Phase, Snapshot, Totals
+from batcher.engine.progress import Outage, Phase, Snapshot, Spending, Totals
+from batcher.reports.budget import budget
 from batcher.reports.limits import limit_now
+from batcher.reports.money import roughly
 from batcher.reports.stragglers import straggler_line
 from batcher.reports.terminal import (
     duration,
     entry,
     latency,
     pace,
-    roughly,
     totals_json,
     totals_lines,
     whole_duration,
@@ -83,6 +84,11 @@ class RunStatus(Protocol):
         ...
 
     @property
+    def spending(self) -> Spending | None:
+        """Of the budget, as it was said last; None without a cap."""
+        ...
+
+    @property
     def now(self) -> Snapshot | None:
         """How it goes now, as the process that runs it said last; None when nobody runs it."""
         ...
@@ -96,6 +102,8 @@ def status_lines(status: RunStatus, *, now: datetime) -> list[str]:
         now: with a time zone, as `status.last_activity` has one.
     """
     lines = [f"{status.run_dir}: {_state(status)}", "", *totals_lines(status.totals, status.tasks)]
+    if status.spending is not None:
+        lines.append(entry("budget", budget(status.spending)))
     if status.now is not None:
         lines += [entry(label, text) for label, text in _now(status.now) if text]
     if status.pid is not None:
@@ -114,6 +122,7 @@ def status_json(status: RunStatus) -> dict[str, Any]:
         "verdict": status.verdict,
         "tasks": status.tasks,
         **totals_json(status.totals),
+        "budget": status.spending and status.spending.as_json(),
         "pid": status.pid,
         "host": status.host,
         "last_activity": status.last_activity and status.last_activity.isoformat(),

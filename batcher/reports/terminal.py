@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from decimal import Decimal
 from typing import Any
 
 from batcher.engine.progress import Phase, Snapshot, Summary, Tokens, Totals
 from batcher.records import Status
+from batcher.reports.budget import budget, budget_briefly
 from batcher.reports.limits import limit, limit_now
+from batcher.reports.money import dollars
 
 _LINE_EVERY_S = 30.0
 _STEPS = 10
@@ -76,6 +77,7 @@ def summary_facts(summary: Summary) -> list[tuple[str, str]]:
         ("not asked", _spared(summary.totals)),
         ("tokens", _tokens(summary.totals.tokens)),
         ("cost", cost(summary.totals)),
+        ("budget", budget(summary.spending)),
         ("requests", _requests(summary)),
         ("latency", latency(summary)),
         ("time", _time(summary)),
@@ -95,6 +97,7 @@ def summary_json(summary: Summary) -> dict[str, JsonValue]:
         "samples": summary.samples,
         "tasks": summary.tasks,
         **totals_json(totals),
+        "budget": None if summary.spending is None else dict(summary.spending.as_json()),
         "sent": summary.sent,
         "elapsed_s": round(summary.elapsed_s, 3),
         "rows_per_s": round(summary.rows_per_s, 3),
@@ -141,20 +144,6 @@ def totals_lines(totals: Totals, tasks: int) -> list[str]:
 
 def _spared(totals: Totals) -> str:
     return f"{totals.spared:,} of them: another run or row had paid for the answer" if totals.spared else ""
-
-
-def dollars(amount: Decimal) -> str:
-    """Write US dollars with the digits that matter: cents from a dollar on, four significant below; no exponent."""
-    if not amount or abs(amount) >= 1:
-        return f"${amount:,.2f}"
-    whole, _, cents = f"{amount:.{3 - amount.adjusted()}f}".partition(".")
-    return f"${whole}.{cents[:2]}{cents[2:].rstrip('0')}"
-
-
-def roughly(amount: Decimal) -> str:
-    """Write US dollars that are a guess: three significant digits."""
-    rounded = Decimal(f"{amount:.3g}")
-    return dollars(rounded).removesuffix(".00") if rounded >= 100 else dollars(rounded)
 
 
 def duration(seconds: float) -> str:
@@ -223,7 +212,9 @@ def progress_line(snapshot: Snapshot, *, width: int = 0) -> str:
     said += [f"{count:,} {status}" for status, count in unhappy(totals.by_status)]
     if snapshot.rate_per_s:
         said.append(pace(snapshot.rate_per_s))
-    if totals.cost_usd:
+    if snapshot.spending is not None:
+        said.append(budget_briefly(snapshot.spending))
+    elif totals.cost_usd:
         said.append(dollars(totals.cost_usd))
     if snapshot.eta_s is not None and totals.done < snapshot.tasks:
         said.append(f"{whole_duration(snapshot.eta_s)} left")

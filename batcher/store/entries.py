@@ -41,7 +41,7 @@ def read_entries(rundir: RunDir, block: int) -> dict[int, list[Read]]:
         except (OSError, pa.ArrowException) as error:
             raise StorageError(f"{path}: not a whole file of the ledger: {error}") from error
         for row in rows:
-            key, read = (row["task"], row["attempt"]), _read_of(row)
+            key, read = (row["task"], row["attempt"]), read_of(row)
             found[key] = read if row["role"] != CORRECTION or key not in found else _corrected(found[key], read)
     tasks: dict[int, list[Read]] = {}
     for (task, _), read in sorted(found.items()):
@@ -74,7 +74,8 @@ def _facts(read: Read) -> tuple[Any, ...]:
     return attempt.verdict, attempt.reason, attempt.billed, usage, cost_fusd_of(read), *said
 
 
-def _read_of(row: Mapping[str, Any]) -> Read:
+def read_of(row: Mapping[str, Any]) -> Read:
+    """Read one row of the ledger back as the attempt that it was made of."""
     source = row["tier_source"]
     told: dict[str, Any] = {name: row[name] for name in schemas.COUNTS}
     told |= {name: {each["modality"]: each["token_count"] for each in row[name] or ()} for name in schemas.DETAILS}

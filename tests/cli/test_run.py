@@ -1,4 +1,5 @@
 import json
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def test_every_flag_reaches_the_job(engine, here, monkeypatch):
         -i more.jsonl --provider visioncoder --base-url https://example.com/v1beta --dialect google
         --auth x-goog-api-key --concurrency 3 --rpm 60 --tpm 1e6 --rpd 1000 --template Hi --system Kind --samples 2
         --temperature 0.5 --max-output-tokens 9 --label team=a=b --label day=mon --strict --max-failed 1%
-        --set retry.attempts=7 --shape alpaca --format csv
+        --set retry.attempts=7 --shape alpaca --format csv --max-cost-usd 0.05 --max-tokens 9000 --deadline 3h
     """
 
     assert call([*RUN, *flags.split()], obj=engine) == 0
@@ -54,6 +55,7 @@ def test_every_flag_reaches_the_job(engine, here, monkeypatch):
     limits = job.limits
     assert (limits.concurrency, limits.requests_per_minute, limits.input_tokens_per_minute) == (3, 60, 1e6)
     assert limits.requests_per_day == 1000
+    assert (job.budget.max_cost_usd, job.budget.max_tokens, job.budget.deadline) == (Decimal("0.05"), 9000, "3h")
     assert (job.prompt.template, job.prompt.system) == ("Hi", "Kind")
     assert (job.generation.temperature, job.generation.max_output_tokens) == (0.5, 9)
     assert job.labels == {"team": "a=b", "day": "mon"}

@@ -218,6 +218,17 @@ def test_an_empty_answer_says_nothing_at_all() -> None:
     assert (found.candidates, found.block_reason, found.usage.billed_output) == ((), None, 0)
 
 
+@given(PROMPTS, st.integers(1, 300), st.integers(1, 3), st.booleans())
+def test_a_full_answer_takes_all_that_the_request_allows(prompt: str, most: int, count: int, thinks: bool) -> None:
+    body = nested(prompt, generationConfig={"maxOutputTokens": most, "candidateCount": count})
+    whole = answered(body, thinks=thinks)
+    found = spoilt(whole, FaultKind.FULL_OUTPUT)
+    assert found.usage.billed_output == most * count
+    assert found.usage.thoughts == whole.usage.thoughts
+    assert found.usage.candidates == sum(text_tokens(each.text or "") for each in found.candidates)
+    assert {each.finish for each in found.candidates} == {"MAX_TOKENS"}
+
+
 def test_a_reached_limit_leaves_half_of_the_text() -> None:
     found = spoilt(WHOLE, FaultKind.MAX_TOKENS)
     for cut, full in zip(found.candidates, WHOLE.candidates, strict=True):

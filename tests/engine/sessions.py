@@ -16,6 +16,7 @@ from batcher.asking.ask import Asker, World
 from batcher.asking.transport import Transport
 from batcher.engine.closing import close_run, open_totals
 from batcher.engine.fresh import MOST_BYTES, Fresh
+from batcher.engine.funds import Funds, funds_of
 from batcher.engine.halt import Halt
 from batcher.engine.packing import packer_of
 from batcher.engine.plan import Plan, make_plan
@@ -82,6 +83,8 @@ class Rig:
     session: Session
     worklist: WorkList
     rows: Mapping[int, BlockRow]
+    funds: Funds | None = None
+    logged: list[str] = field(default_factory=list)
     failpoints: FailPoints = field(default_factory=FailPoints)
 
     async def finish(self) -> Summary:
@@ -103,6 +106,7 @@ class Rig:
             limited_by="",
             command="batcher run job.toml",
             failpoints=self.failpoints,
+            spending=None if self.funds is None else self.funds.purse.closed(set()),
         )
 
 
@@ -131,11 +135,13 @@ async def rigged(
         fresh = Fresh(most_bytes=remembers_bytes, packer=packer_of(plan, rows))
         tally = Tally(await open_totals(rows, journal), plan.terms, fresh)
         used = await used_today(plan, rows, journal, now_us=clock())
+        logged: list[str] = []
+        funds = worklist.funds = await funds_of(plan, rows, journal, log=logged.append, now_us=clock())
         slots = plan.job.limits.concurrency
         retry = plan.job.retry
         patience = Patience(max_outage_s=retry.max_outage_s, probe_after_s=retry.probe_after_s)
         gate = Gate(quotas or Quotas(), slots=slots, now=loop.time, wall_us=clock, used_today=used, patience=patience)
-        asker = Asker(
+        asker = (Asker if funds is None else funds.asker)(
             door=door,
             gate=gate,
             journal=journal,
@@ -143,6 +149,7 @@ async def rigged(
             world=World(now_s=loop.time, wall_us=clock, chance=jitter()),
             secret=KEY,
             on_turn=tally.turn,
+            check=plan.builder.check,
         )
         session = Session(
             plan,
@@ -154,6 +161,7 @@ async def rigged(
             tally=tally,
             halt=halt,
             most_held_bytes=most_held_bytes,
+            funds=funds,
         )
         yield Rig(
             plan=plan,
@@ -165,6 +173,8 @@ async def rigged(
             session=session,
             worklist=worklist,
             rows=rows,
+            funds=funds,
+            logged=logged,
         )
     finally:
         await journal.close()

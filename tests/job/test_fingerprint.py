@@ -67,6 +67,8 @@ def test_what_changes_an_answer_or_a_column_is_another_job(change):
         'reuse=["out/a"]',
         "limits.concurrency=1",
         "limits.requests_per_minute=60",
+        "budget.max_cost_usd=5",
+        "budget.deadline=3h",
         "retry.attempts=9",
         "timeouts.total_s=1",
         "run.max_failed=3",

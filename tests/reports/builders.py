@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from batcher.engine.outlook import Assumed, Estimate, First, Forecast, Limit, Money, Pace, Setting, Span
-from batcher.engine.progress import Outage, Phase, Snapshot, Summary, Tokens, Totals
+from batcher.engine.progress import Outage, Phase, Snapshot, Spending, Summary, Tokens, Totals
 from batcher.errors import Exit
 from batcher.records import Status
 
@@ -40,6 +40,18 @@ def an_outage(probe_in_s: float | None = 6.3) -> Outage:
     """Since 03:12 by this machine's clock on the wall."""
     since_s = time.mktime((2026, 1, 1, 3, 12, 30, 0, 0, -1))
     return Outage(since_us=round(since_s * 1e6), probe_in_s=probe_in_s, said="http_503: overloaded")
+
+
+def a_spending(**given: Any) -> Spending:
+    defaults: dict[str, Any] = {
+        "cap_usd": None,
+        "cap_tokens": None,
+        "spent_usd": Decimal(0),
+        "spent_tokens": 0,
+        "held_usd": Decimal(0),
+        "held_tokens": 0,
+    }
+    return Spending(**defaults | given)
 
 
 def a_summary(**given: Any) -> Summary:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from batcher.engine.progress import Phase, Tokens
 from batcher.records import Status
 from batcher.reports.live import WIDTH, block_lines, compact
-from tests.reports.builders import a_snapshot, an_outage, some_totals
+from tests.reports.builders import a_snapshot, a_spending, an_outage, some_totals
 
 BUSY = {
     "tasks": 2_000,
@@ -203,3 +203,15 @@ def test_a_big_count_is_off_by_half_a_percent_at_most(count):
 def test_a_limit_that_was_lowered_fits_its_cell():
     assert "limit    pace 12/s" in drawn(limited_by="pace", pace_per_s=12.4)[-2]
     assert "limit    concurrency 45" in drawn(limited_by="concurrency", narrowed=45)[-2]
+
+
+def test_a_budget_has_a_line_with_what_is_spent_and_held():
+    spending = a_spending(spent_usd=Decimal("12.3"), held_usd=Decimal("1.25"), cap_usd=Decimal(20))
+    lines = drawn(**BUSY, spending=spending)
+    assert "budget   $12.30 of $20.00 $1.25 held" in lines
+    assert max(map(len, lines)) <= WIDTH
+
+
+def test_of_two_caps_the_nearer_one_is_shown():
+    spending = a_spending(cap_usd=Decimal(20), spent_usd=Decimal(1), cap_tokens=1_000_000, spent_tokens=900_000)
+    assert "budget   900k of 1.00M  0 tokens held" in drawn(**BUSY, spending=spending)

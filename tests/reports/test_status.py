@@ -2,7 +2,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from batcher.engine.progress import Phase, Snapshot, Totals
+from batcher.engine.progress import Phase, Snapshot, Spending, Totals
 from batcher.records import Status
 from batcher.reports.status import status_json, status_lines
 from tests.reports.builders import a_snapshot, an_outage, some_totals
@@ -23,6 +23,7 @@ class Seen:
     last_activity: datetime | None = NOW - timedelta(seconds=2)
     next_command: str = "batcher show out/he"
     now: Snapshot | None = None
+    spending: Spending | None = None
 
 
 def test_a_run_that_is_under_way():

@@ -8,14 +8,13 @@ from hypothesis import strategies as st
 from batcher.engine.progress import Phase, Tokens
 from batcher.errors import Exit
 from batcher.records import Status
+from batcher.reports.money import dollars, roughly
 from batcher.reports.terminal import (
     ProgressPrinter,
     cost,
-    dollars,
     duration,
     milliseconds,
     next_line,
-    roughly,
     summary_json,
     summary_lines,
 )
@@ -124,6 +123,7 @@ def test_the_same_as_json():
         "cost_usd": "0.044491230",
         "wasted_usd": "0.000000001",
         "unpriced": 0,
+        "budget": None,
         "sent": 164,
         "elapsed_s": 12.42,
         "rows_per_s": 13.204,
