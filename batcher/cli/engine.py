@@ -109,6 +109,7 @@ class LocalEngine:
             command=_typed(),
             failpoints=_failpoints(),
             stdin=piped_in(),
+            state=_state(),
         )
         return run_job(job, key=key, out=out, options=options)
 
@@ -122,7 +123,13 @@ class LocalEngine:
         """See `Engine.retry`."""
         from batcher.engine.local import Options, retry_run  # noqa: PLC0415
 
-        options = Options(show=watch.show, log=watch.log, command=_typed(), failpoints=_failpoints())
+        options = Options(
+            show=watch.show,
+            log=watch.log,
+            command=_typed(),
+            failpoints=_failpoints(),
+            state=_state(),
+        )
         return retry_run(job, key=key, out=out, statuses=statuses, options=options)
 
     def recover(self, out: Path, *, confirm: Confirm, watch: Watch) -> Recovered:
@@ -181,6 +188,12 @@ class LocalEngine:
         from batcher.engine.reparse import reparse  # noqa: PLC0415
 
         return reparse(out, dry_run=dry_run, progress=progress, failpoints=_failpoints())
+
+
+def _state() -> Path | None:
+    from batcher.pacing.statefolder import state_folder  # noqa: PLC0415
+
+    return state_folder(os.environ)
 
 
 def _typed(*, verb: str | None = None) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from batcher.pacing.lane import Lane
+from batcher.pacing.lessee import Lessee
 from batcher.pacing.outage import Origin, Outage, OutageTooLong, Patience
 from batcher.pacing.permit import CONCURRENCY, OPEN_TASKS, OUTAGE, RETRY_BUDGET, DayQuotaReached, Permit, Quotas
 from batcher.pacing.retries import RetryBudget
@@ -34,6 +35,7 @@ class Gate:
         used_today: lane -> requests sent since the last Pacific midnight by earlier sessions.
         patience: how an outage is sat out.
         chance: uniform in [0, 1); without it, probes go in the middle of the time that they may go in.
+        lessee: holds what this run may use of quotas that it shares with others; None when it shares none.
 
     Attributes:
         breaker: whoever judges replies counts the good ones there, and reports the others to `origin`.
@@ -50,6 +52,7 @@ class Gate:
         used_today: Mapping[str, int] = MappingProxyType({}),
         patience: Patience = Patience(),  # noqa: B008  frozen
         chance: Callable[[], float] = lambda: 0.5,
+        lessee: Lessee | None = None,
     ) -> None:
         self._quotas = quotas
         self._slots = Slots(slots)
@@ -58,6 +61,7 @@ class Gate:
         self._wall_us = wall_us
         self._used_today = used_today
         self._lanes: dict[str, Lane] = {}
+        self._lessee = lessee
         self.origin = Origin(self._slots, self._open, now=now, wall_us=wall_us, chance=chance, patience=patience)
         self.breaker = self.origin.breaker
         self._retries = RetryBudget(now())
@@ -208,4 +212,6 @@ class Gate:
             wall_us=self._wall_us,
             used_today=self._used_today.get(name, 0),
         )
+        if self._lessee is not None:
+            lane.share(self._lessee)
         return lane

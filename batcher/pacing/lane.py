@@ -7,11 +7,14 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from math import inf
 
+from batcher.pacing.leased import LOOK_AGAIN_S
+from batcher.pacing.lessee import Lessee
 from batcher.pacing.minute import MinuteQuota
 from batcher.pacing.permit import (
     A_DAY,
     CONCURRENCY,
     INPUT_TOKENS_A_MINUTE,
+    REQUESTS_A_DAY,
     REQUESTS_A_MINUTE,
     DayQuotaReached,
     Permit,
@@ -76,6 +79,14 @@ class Lane:
         self._alarm: asyncio.Future[None] | None = None
         # Many endpoints have no quota: their permits are all alike, and building one would cost more than the rest.
         self._unlimited = Permit(lane=name) if requests is None and tokens is None and day is None else None
+
+    def share(self, lessee: Lessee) -> None:
+        """Take from quotas that are shared with other runs, before anything goes."""
+        for quota in (self._requests, self._tokens):
+            if quota is not None:
+                quota.window = lessee.window(self.name, quota.name, quota.window.limit, self._stir)
+        if self.day is not None:
+            self.day = lessee.day(self.name, self.day, self._wall_us(), self._stir)
 
     def admit_now(self, estimate: int) -> Permit | None:
         """A permit if nothing at all would make it wait, else None and nothing taken."""
@@ -218,10 +229,12 @@ class Lane:
             holds.append((self._requests.window.earliest(now_s, 1), REQUESTS_A_MINUTE))
         if self._tokens is not None:
             holds.append((self._tokens.window.earliest(now_s, amount, doubt), INPUT_TOKENS_A_MINUTE))
+        if self.day is not None and self.day.left(self._wall_us()) <= 0:  # of a shared one, more is on its way
+            holds.append((now_s + LOOK_AGAIN_S, REQUESTS_A_DAY))
         return max(holds, default=(now_s, ""))
 
     def _check_day(self, now_s: float) -> None:
-        if self.day is not None and self.day.left(self._wall_us()) <= 0:
+        if self.day is not None and self.day.is_over(self._wall_us()):
             raise DayQuotaReached(self.name, self.day.resets_at_us)
         if self._paused(now_s):
             for quota, until_s in self._pauses.items():
