@@ -66,7 +66,7 @@ class StateFolder:
         """What a file holds; empty when it is not there, or is none of ours."""
         try:
             said = orjson.loads((self.path / name).read_bytes())
-        except (FileNotFoundError, orjson.JSONDecodeError):
+        except (FileNotFoundError, NotADirectoryError, orjson.JSONDecodeError):
             return {}
         return said if isinstance(said, dict) else {}
 
