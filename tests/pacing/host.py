@@ -70,10 +70,14 @@ class Client:
         slots: of its gate.
         run: its id.
         used_today: as its own ledger has it.
+        is_seen: whether the broker sees it die; else its lease has to expire.
     """
 
-    def __init__(self, host: Host, *, slots: int = 400, run: str = "r", used_today: int = 0) -> None:
+    def __init__(
+        self, host: Host, *, slots: int = 400, run: str = "r", used_today: int = 0, is_seen: bool = True
+    ) -> None:
         self.host = host
+        self.is_seen = is_seen
         self.sent = 0
         self._lacking = asyncio.Event()
         self._wall_us = FakeClock(WALL_US, follow=host.now_s)
@@ -100,7 +104,8 @@ class Client:
                     self.lessee.begin()
                 await self._ask_once(number, broker)
         finally:
-            self.host.leave(number)
+            if self.is_seen:
+                self.host.leave(number)
 
     async def _ask_once(self, number: int, broker: Broker) -> None:
         now_s = self.host.now_s

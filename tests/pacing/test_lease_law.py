@@ -47,11 +47,8 @@ async def all_fill(host: Host, load: Load, clients: int, minutes: float) -> list
 def test_requests_a_minute_hold_over_all_and_are_used(per_minute, minutes, share, clients):
     limits = Quotas(requests_per_minute=per_minute)
 
-    async def main() -> tuple[float, list[Client]]:
-        host = Host(limits)
-        return 0.0, await all_fill(host, loads(10, 20), clients, minutes)
+    found = run_virtual(_filled(limits, loads(10, 20), clients, minutes))
 
-    _, found = run_virtual(main())
     assert used(found[0].host, limits, minutes) >= share
     sent = [client.sent for client in found]
     assert max(sent) - min(sent) <= 0.05 * max(sent) + 1  # each has as much as the next
@@ -134,20 +131,19 @@ def test_what_one_does_not_want_others_have():
 def test_the_survivor_has_the_whole_quota_half_a_minute_after_a_death(owner):
     limits = Quotas(requests_per_minute=600)
 
-    async def main() -> tuple[Host, int, float]:
+    async def main() -> tuple[Host, int]:
         host = Host(limits)
         async with living(Client(host), loads(10, 20)) as survivor:
             async with living(Client(host), loads(10, 20)):
                 await asyncio.sleep(100)
                 if owner:
                     await host.broker_dies(for_s=0.3)
-            died_s = host.now_s()
             await asyncio.sleep(30)
             before = survivor.sent
             await asyncio.sleep(60)
-            return host, survivor.sent - before, died_s
+            return host, survivor.sent - before
 
-    host, sent, _ = run_virtual(main())
+    host, sent = run_virtual(main())
     assert host.server.fullest()[0] <= 600
     assert sent >= 0.96 * 600
 
@@ -237,10 +233,10 @@ async def _brokers_die(host: Host, pauses: list[tuple[float, float]]) -> None:
 
 async def _live(host: Host, life: Life, number: int) -> int:
     await asyncio.sleep(life.begins_s)
-    client = Client(host, slots=4, run=f"r{number}")
+    client = Client(host, slots=4, run=f"r{number}", is_seen=life.is_seen)
     served: list[int] = []
     work = asyncio.ensure_future(_send(client.gate, host.server, life.schedule, served.append))
-    async with _dying(client, life, host):
+    async with living(client):
         if life.dies_s is None:
             await work
         else:
@@ -248,20 +244,6 @@ async def _live(host: Host, life: Life, number: int) -> int:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
     return len(served)
-
-
-@contextlib.asynccontextmanager
-async def _dying(client: Client, life: Life, host: Host):
-    if life.is_seen:
-        async with living(client):
-            yield
-        return
-    leasing = asyncio.ensure_future(client.keep_leasing())
-    yield
-    leave, host.leave = host.leave, lambda _: None  # type: ignore[method-assign]
-    leasing.cancel()
-    await asyncio.gather(leasing, return_exceptions=True)
-    host.leave = leave  # type: ignore[method-assign]
 
 
 async def _send(gate: Gate, server: StrictServer, schedule: list[Ask], served: Callable[[int], None]) -> None:
