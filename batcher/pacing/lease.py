@@ -78,7 +78,8 @@ class Broker:
         self._pools: dict[str, Pool] = {}
         self._days = {name: DayPool(day["day"], day["runs"]) for name, day in said.get("days", {}).items()}
         self._members: set[int] = set()
-        gap_s = 0.0 if said.get("closed") else min(since_s, WRITTEN_EVERY_S)
+        # A clock that was set back hides how long ago it was: then it may have been as long as it can have been.
+        gap_s = min(since_s or WRITTEN_EVERY_S, WRITTEN_EVERY_S) if not said.get("closed") else 0.0
         for name, pool in said.get("pools", {}).items():
             self._pools[name] = Pool.restored(now_s, pool, since_s=since_s, gap_s=gap_s, hold_s=said["hold_s"])
 

@@ -101,10 +101,6 @@ def test_each_keeps_its_own_limit_and_together_they_keep_the_largest():
     assert pool.window.limit == 300
 
 
-def snapshot_of(pool: Pool, now_s: float) -> dict[str, object]:
-    return pool.snapshot(now_s)
-
-
 def test_a_successor_takes_for_used_what_may_have_been():
     pool = Pool(0.0, bucket=1.0)
     pool.lease(0.0, 1, wanting(10), 1, TERM)
@@ -152,3 +148,16 @@ def test_a_broker_hands_its_days_to_the_next():
     answer = again.lease(1, Ask(report=1, days=(a_day("b", want=9, day=100),)), now_s=0.0)
     assert answer.days[0].more == 5
     assert Broker.snapshot(again, now_s=0.0, wall_us=100)["days"] == {}
+
+
+@pytest.mark.parametrize(("closed", "since_s", "least"), [(True, 0.0, 598), (False, 0.5, 575), (False, 0.0, 575)])
+def test_what_a_killed_broker_may_have_given_counts_even_when_the_clock_was_set_back(closed, since_s, least):
+    broker = Broker(now_s=0.0)
+    broker.lease(1, Ask(report=1, minutes=(wanting(10),)), now_s=0.0)
+    said = broker.snapshot(now_s=0.0, wall_us=0, closed=closed)
+    again = Broker(said, now_s=9.0, since_s=since_s)
+    answer = again.lease(1, Ask(report=1, minutes=(wanting(600, least=0),)), now_s=9.0)
+    assert answer.more == {"p": 0}  # nothing is in its bucket yet
+    room = again.snapshot(now_s=9.0, wall_us=0)["pools"]["p"]
+    assert 600 - sum(amount for _, amount in room["used"]) >= least
+    assert (600 - sum(amount for _, amount in room["used"]) >= 599) is closed
