@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from batcher.pacing.daypool import DayGrant, DayPool, DayWant
@@ -18,7 +19,7 @@ CALLS_A_SECOND = 200
 LEAST_PERIOD_S, MOST_PERIOD_S = 0.1, 10.0
 LEAST_HOLD_S = 1.0
 WRITTEN_EVERY_S = 1.0
-"""Nothing is given out later than this after the last snapshot: a successor knows what it need not fear."""
+"""Nothing is given out later than this after a snapshot without another one: so a successor need not fear more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +63,7 @@ def term_of(clients: int) -> Term:
 class Broker:
     """Divides quotas among clients.
 
-    The world calls it; nothing is given out unless the last snapshot is newer than `WRITTEN_EVERY_S`.
+    The world calls it; before anybody hears an answer it writes down a snapshot, when one is owed.
 
     Args:
         said: the last snapshot of a predecessor; None when nobody ever shared anything here.
@@ -78,6 +79,8 @@ class Broker:
         self._pools: dict[str, Pool] = {}
         self._days = {name: DayPool(day["day"], day["runs"]) for name, day in said.get("days", {}).items()}
         self._members: set[int] = set()
+        self._written_s = -inf
+        self._allowed_a_day = False
         # A clock that was set back hides how long ago it was: then it may have been as long as it can have been.
         gap_s = min(since_s or WRITTEN_EVERY_S, WRITTEN_EVERY_S) if not said.get("closed") else 0.0
         for name, pool in said.get("pools", {}).items():
@@ -105,7 +108,17 @@ class Broker:
                 pool = self._pools[want.pool] = Pool(now_s, bucket=1.0)
             more[want.pool] = pool.lease(now_s, client, want, ask.report, term)
         days = tuple(self._days.setdefault(want.pool, DayPool()).lease(client, want) for want in ask.days)
+        self._allowed_a_day |= any(grant.more for grant in days)
         return Answer(report=ask.report, next_s=term.period_s, hold_s=term.hold_s, more=more, days=days)
+
+    def is_owed(self, now_s: float) -> bool:
+        """Whether a snapshot must be written down before the last answer is given: a successor goes by the last one.
+
+        It fears what its bucket and a second of pace could have given out after it, and no more than that. A day is
+        long: what was allowed must outlive whoever was allowed it.
+        """
+        late = now_s - self._written_s >= WRITTEN_EVERY_S
+        return late or self._allowed_a_day or any(pool.is_owed for pool in self._pools.values())
 
     def leave(self, client: int, *, now_s: float) -> None:
         """A client is gone, dead or by itself."""
@@ -123,11 +136,12 @@ class Broker:
             wall_us: microseconds since the epoch; days that are over are left out.
             closed: nothing is given out after this.
         """
+        self._written_s, self._allowed_a_day = now_s, False
         pools = {name: pool.snapshot(now_s) for name, pool in self._pools.items()}
         days = {name: {"day": day.day, "runs": day.runs} for name, day in self._days.items() if day.day > wall_us}
         return {
             "closed": closed,
             "hold_s": term_of(self.clients).hold_s,
-            "pools": {name: said for name, said in pools.items() if said["used"] or said["handed_out"]},
+            "pools": {name: said for name, said in pools.items() if said},
             "days": days,
         }

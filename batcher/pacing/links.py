@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from batcher.pacing.lease import WRITTEN_EVERY_S, Answer, Ask, Broker
+from batcher.pacing.lease import Answer, Ask, Broker
 from batcher.pacing.statefolder import StateFolder
 from batcher.pacing.wire import answer_of, ask_of
 
@@ -101,7 +101,6 @@ class Own:
         self._numbers = itertools.count(self._US + 1)
         self._server: asyncio.Server | None = None
         self._guests: set[asyncio.StreamWriter] = set()
-        self._written_s = now() - WRITTEN_EVERY_S
 
     async def open(self) -> None:
         """Let others in."""
@@ -131,16 +130,14 @@ class Own:
         if socket_id_of(self._folder.path / SOCKET) != self._socket_id:
             self.drop()
             raise Lost
-        if self._now() - self._written_s >= WRITTEN_EVERY_S:
-            self._write()
         answer = self._broker.lease(client, ask, now_s=self._now())
-        if any(grant.more for grant in answer.days):
-            self._write()  # a day is long: what was allowed must outlive whoever was allowed it
+        if self._broker.is_owed(self._now()):
+            self._write()
         return answer
 
     def _write(self, *, closed: bool = False) -> None:
-        self._written_s, at_us = self._now(), self._wall_us()
-        said = self._broker.snapshot(now_s=self._written_s, wall_us=at_us, closed=closed)
+        at_us = self._wall_us()
+        said = self._broker.snapshot(now_s=self._now(), wall_us=at_us, closed=closed)
         self._folder.write(STATE, said | {"at_us": at_us})
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

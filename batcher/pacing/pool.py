@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import ceil, inf
 from typing import Any
 
-from batcher.pacing.quota import MINUTE_S, SKEW_S, Entry, Window, burst
+from batcher.pacing.quota import MINUTE_S, SKEW_S, Entry, Window
 
 LATE_S = 1.0
 """The time since a client's last lease counts up to two periods, and up to this: so much is in the bucket anyway."""
@@ -117,11 +117,15 @@ class Pool:
     Attributes:
         window: what was used.
         handed_out: units that clients hold and may use.
+        is_owed: whether more was handed out since the last snapshot than a successor would fear: have it written down
+            before anybody hears of it.
     """
 
     def __init__(self, now_s: float, *, bucket: float = 0.0) -> None:
         self.window = _Record(0.0)
         self.handed_out = 0
+        self.is_owed = False
+        self._told_limit = 0.0
         self._bucket = bucket
         self._filled_s = self._looked_s = now_s
         self._holders: dict[int, _Holder] = {}
@@ -158,6 +162,7 @@ class Pool:
         holder.credit = min(holder.credit + holder.share * counted_s, saved)
         more = self._more(now_s, holder, want)
         self._hold(holder, holder.hand + more)
+        self.is_owed |= more > max(self._bucket, 0.0) + _ROUNDING or self.window.limit > self._told_limit
         credit = holder.credit
         self._pay(holder, more)
         if self._turn is not holder:  # what nobody else had saved up for is not held against it
@@ -180,8 +185,14 @@ class Pool:
             self._look_round(now_s)
 
     def snapshot(self, now_s: float) -> dict[str, Any]:
-        """All that a successor has to know, as JSON."""
-        return {"limit": self.window.limit, "used": self.window.told(now_s), "handed_out": self.handed_out}
+        """All that a successor has to know, as JSON; empty when there is nothing."""
+        used = self.window.told(now_s)
+        self.is_owed, self._told_limit = False, self.window.limit
+        if not (used or self._holders):
+            return {}
+        self._fill(now_s)
+        bucket = max(self._bucket, 0.0)
+        return {"limit": self.window.limit, "used": used, "handed_out": self.handed_out, "bucket": bucket}
 
     @classmethod
     def restored(cls, now_s: float, said: Mapping[str, Any], *, since_s: float, gap_s: float, hold_s: float) -> Pool:
@@ -191,12 +202,12 @@ class Pool:
             now_s: monotonic seconds.
             said: its last snapshot.
             since_s: seconds since that was taken.
-            gap_s: so long it may have gone on giving out, at full pace and from a full bucket; 0 when it stopped there.
+            gap_s: so long it may have gone on giving out, from its bucket and at full pace; 0 when it stopped there.
             hold_s: what was given out was good for so long.
         """
         limit = said["limit"]
         per_second = limit / (MINUTE_S + SKEW_S)
-        unknown = said["handed_out"] + (burst(per_second) + per_second * gap_s if gap_s else 0.0)
+        unknown = said["handed_out"] + (said["bucket"] + per_second * gap_s if gap_s else 0.0)
         held = [(left_s - since_s, amount) for left_s, amount in said["used"]]
         held.append((gap_s + hold_s + MINUTE_S + SKEW_S - since_s, ceil(min(unknown, limit))))
         held = [(left_s, amount) for left_s, amount in sorted(held) if left_s > 0 and amount]

@@ -8,7 +8,7 @@ import itertools
 from collections.abc import AsyncIterator, Callable
 
 from batcher.pacing.gate import Gate, Permit, Quotas
-from batcher.pacing.lease import WRITTEN_EVERY_S, Answer, Ask, Broker
+from batcher.pacing.lease import Answer, Ask, Broker
 from batcher.pacing.lessee import Lessee
 from tests.fakes import FakeClock
 from tests.pacing.server import LANE, Load, StrictServer
@@ -31,18 +31,14 @@ class Host:
         self.now_s = asyncio.get_running_loop().time
         self.broker: Broker | None = Broker(now_s=self.now_s())
         self.numbers = itertools.count(1)
-        self.answered = 0
         self._written = self.broker.snapshot(now_s=self.now_s(), wall_us=WALL_US)
         self._written_s = self.now_s()
 
     def lease(self, client: int, ask: Ask) -> Answer:
-        """As the house of the broker does it: nothing is given out long after the last snapshot."""
+        """As the house of the broker does it: what a successor has to know is written down before anybody hears it."""
         assert self.broker is not None
-        if self.now_s() - self._written_s >= WRITTEN_EVERY_S:
-            self._write()
-        self.answered += 1
         answer = self.broker.lease(client, ask, now_s=self.now_s())
-        if any(grant.more for grant in answer.days):
+        if self.broker.is_owed(self.now_s()):
             self._write()
         return answer
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from batcher.pacing.gate import DayQuotaReached, Gate, Quotas
@@ -203,7 +203,16 @@ lives = st.builds(
 pauses = st.lists(st.tuples(st.floats(0, 120), st.floats(0, 5)), max_size=2)
 
 
+AT_ONCE = Ask(gap_s=0.0, tokens=1, travel_s=0.0, latency_s=0.0, fate="answered", retry=False)
+
+
 @settings(max_examples=40)
+@example(  # the broker dies within a second of the quota's first unit
+    limits=Quotas(requests_per_minute=1),
+    everyone=[Life(begins_s=0.0, schedule=[AT_ONCE], dies_s=None, is_seen=False)] * 2,
+    brokers=[(1.0, 0.0)],
+    late=0.0,
+)
 @given(limits=quotas, everyone=st.lists(lives, min_size=1, max_size=4), brokers=pauses, late=st.floats(0, 1.5))
 def test_no_schedule_of_leases_and_deaths_overfills_a_window(limits, everyone, brokers, late):
     """No minute of the server holds too much over all clients; whoever lives is served to the end."""
