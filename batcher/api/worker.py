@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -17,6 +18,7 @@ from batcher.engine.progress import Snapshot, Summary
 from batcher.engine.telling import Listener
 from batcher.errors import BatcherError, EndpointRefused, Exit, Interrupted, PlanChanged, RunStopped, StorageError
 from batcher.job.spec import Job
+from batcher.pacing.statefolder import state_folder
 from batcher.reports.terminal import cost
 from batcher.store.rundir import RunDir
 
@@ -54,6 +56,7 @@ class Worker:
             brake=self._brake,
             listener=listener,
             spool=None if ready.rows is None else self._spooled,
+            state=state_folder(os.environ),
         )
         self.ended: Future[Run] = Future()
         self._thread = _Thread(self, ready.out)

@@ -35,6 +35,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "export": ("batcher.cli.export:export", "A run in somebody else's format."),
     "schema": ("batcher.cli.job:schema", "The JSON Schema of a job file, for editors."),
     "doctor": ("batcher.cli.doctor:doctor", "Say whether this machine is ready."),
+    "limits": ("batcher.cli.limits:limits", "What is known of an endpoint's limits."),
     "emulate": ("batcher.cli.emulate:emulate", "Gemini on localhost."),
 }
 """Verb -> where its code is, and what help says of it; so `--help` loads none of them."""

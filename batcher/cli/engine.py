@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ import click
 from batcher.audit.findings import Audited
 from batcher.cli.say import TYPED
 from batcher.datasets.order import Exported, Format, Order
+from batcher.engine.hostlimits import Known
 from batcher.engine.inspection import Inspection
 from batcher.engine.outlook import Forecast
 from batcher.engine.progress import Snapshot, Summary
@@ -94,6 +96,14 @@ class Engine(Protocol):
         """Read the kept replies of a run again; nothing is sent."""
         ...
 
+    def known(self) -> Known:
+        """Say what the runs of this machine know of limits, and what they have used of today."""
+        ...
+
+    def forget(self, owner: str | None) -> int:
+        """Drop learnt limits, all or those of one owner; say how many."""
+        ...
+
 
 class LocalEngine:
     """The engine on this machine, loaded when called: a misspelt job is refused before pyarrow is imported."""
@@ -109,6 +119,7 @@ class LocalEngine:
             command=_typed(),
             failpoints=_failpoints(),
             stdin=piped_in(),
+            state=_state(),
         )
         return run_job(job, key=key, out=out, options=options)
 
@@ -116,13 +127,27 @@ class LocalEngine:
         """See `Engine.forecast`."""
         from batcher.engine.forecast import forecast  # noqa: PLC0415
 
-        return forecast(loaded, out, limit=limit, now=datetime.now(UTC), stdin=piped_in(), command=_typed(verb="run"))
+        return forecast(
+            loaded,
+            out,
+            limit=limit,
+            now=datetime.now(UTC),
+            stdin=piped_in(),
+            command=_typed(verb="run"),
+            state=_state(),
+        )
 
     def retry(self, job: Job, *, key: Secret, out: Path, statuses: frozenset[Status], watch: Watch) -> Summary:
         """See `Engine.retry`."""
         from batcher.engine.local import Options, retry_run  # noqa: PLC0415
 
-        options = Options(show=watch.show, log=watch.log, command=_typed(), failpoints=_failpoints())
+        options = Options(
+            show=watch.show,
+            log=watch.log,
+            command=_typed(),
+            failpoints=_failpoints(),
+            state=_state(),
+        )
         return retry_run(job, key=key, out=out, statuses=statuses, options=options)
 
     def recover(self, out: Path, *, confirm: Confirm, watch: Watch) -> Recovered:
@@ -181,6 +206,24 @@ class LocalEngine:
         from batcher.engine.reparse import reparse  # noqa: PLC0415
 
         return reparse(out, dry_run=dry_run, progress=progress, failpoints=_failpoints())
+
+    def known(self) -> Known:
+        """See `Engine.known`."""
+        from batcher.engine.hostlimits import known  # noqa: PLC0415
+
+        return known(_state(), now_us=time.time_ns() // 1000)
+
+    def forget(self, owner: str | None) -> int:
+        """See `Engine.forget`."""
+        from batcher.engine.hostlimits import forget  # noqa: PLC0415
+
+        return forget(_state(), owner)
+
+
+def _state() -> Path | None:
+    from batcher.pacing.statefolder import state_folder  # noqa: PLC0415
+
+    return state_folder(os.environ)
 
 
 def _typed(*, verb: str | None = None) -> str:

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 
 from batcher.engine.outlook import Limit, Pace, Span
 from batcher.job.spec import Limits
-from batcher.pacing.permit import A_DAY, CONCURRENCY, INPUT_TOKENS_A_MINUTE, REQUESTS_A_MINUTE
-
-REQUESTS_A_DAY = f"requests{A_DAY}"
+from batcher.pacing.permit import CONCURRENCY, INPUT_TOKENS_A_MINUTE, REQUESTS_A_DAY, REQUESTS_A_MINUTE
 
 
 def pace_of(limits: Limits, *, requests: int, samples: int, input_tokens: Span, latency_s: Span) -> Pace:

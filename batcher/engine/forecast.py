@@ -20,16 +20,17 @@ from batcher.engine.changed import with_ways_on
 from batcher.engine.charges import check_bounded
 from batcher.engine.estimate import Prices, estimate
 from batcher.engine.foreseen import Foreseen, foresee
+from batcher.engine.hostlimits import Known, known
 from batcher.engine.learnt import learn
 from batcher.engine.outlook import Assumed, Estimate, First, Forecast, Pace, PriceChange, Resume, Setting, Span
 from batcher.engine.plan import Plan, check_new, check_same, check_still, draft_plan, read_plan, state_of
 from batcher.engine.reach import reach_of
 from batcher.engine.reused import Source, sources_of
 from batcher.engine.status import read_status
-from batcher.errors import PlanChanged
+from batcher.errors import PlanChanged, StorageError
 from batcher.job.fingerprint import fingerprint
 from batcher.job.load import Loaded
-from batcher.job.spec import Job
+from batcher.job.spec import Job, Limits
 from batcher.money.prices import RateCard
 from batcher.records import Problem, Request, Row
 from batcher.rows.peek import Count, count_rows, is_small, some_rows
@@ -66,6 +67,7 @@ def forecast(  # noqa: PLR0913  what only the caller knows
     stdin: BinaryIO | None = None,
     reads_whole: ReadsWhole = is_small,
     command: str = "",
+    state: Path | None = None,
 ) -> Forecast:
     """Say what `run` would do with this job now.
 
@@ -77,6 +79,7 @@ def forecast(  # noqa: PLR0913  what only the caller knows
         stdin: see `find_inputs`.
         reads_whole: whether these files are read whole, or only their first rows.
         command: that would run it, for what a refusal says; empty when nobody typed anything.
+        state: the user's state folder, which knows limits that endpoints have told; None knows none.
 
     Raises:
         UserError: whatever `run` would refuse before it sends anything.
@@ -102,6 +105,7 @@ def forecast(  # noqa: PLR0913  what only the caller knows
     prices = Prices(card=plan.terms.rates, tier=job.request.service_tier or _STANDARD, at_us=_us(now))
     taken = estimate(looked.requests, assumed, count=to_send, samples=job.samples, prices=prices)
     models = dict.fromkeys(request.model for request in looked.requests)
+    told, untold = _told(state, plan, now)
     return Forecast(
         job=job.name,
         model=job.model,
@@ -126,10 +130,16 @@ def forecast(  # noqa: PLR0913  what only the caller knows
         flex=_flex(looked, assumed, taken, job.samples, prices),
         card=f"{plan.terms.rates.version} ({plan.terms.rates.source})",
         price_changes=tuple(_changes(models, prices, now)),
-        pace=_pace(job, taken, assumed),
+        pace=_pace(job, told.narrow(job.limits), taken, assumed),
         settings=tuple(Setting(name=name, value=value, source=source) for name, value, source in loaded.settings()),
-        notes=(*plan.index.notes, *_notes(models), *_spared(job, looked, sources, foreseen, taken)),
         reach=reach_of(job, plan.terms.rates, looked.requests, taken, resume, now_us=_us(now)),
+        notes=(
+            *plan.index.notes,
+            *_notes(models),
+            *told.notes(job.limits),
+            *untold,
+            *_spared(job, looked, sources, foreseen, taken),
+        ),
     )
 
 
@@ -244,11 +254,17 @@ def _changes(models: Mapping[str, None], prices: Prices, now: dt.datetime) -> It
             )
 
 
-def _pace(job: Job, taken: Estimate, assumed: Assumed) -> Pace:
+def _told(state: Path | None, plan: Plan, now: dt.datetime) -> tuple[Known, tuple[str, ...]]:
+    """What endpoints have told the runs of this machine; a plan can do without."""
+    try:
+        return known(state, now_us=_us(now)).of(plan.lane(plan.job.model)), ()
+    except StorageError as error:
+        return Known(), (f"what other runs have learnt of limits cannot be read: {error.message}",)
+
+
+def _pace(job: Job, limits: Limits, taken: Estimate, assumed: Assumed) -> Pace:
     each = Span(*(tokens / max(taken.requests, 1) for tokens in taken.input_tokens))
-    return pace_of(
-        job.limits, requests=taken.requests, samples=job.samples, input_tokens=each, latency_s=assumed.latency_s
-    )
+    return pace_of(limits, requests=taken.requests, samples=job.samples, input_tokens=each, latency_s=assumed.latency_s)
 
 
 def _notes(models: Mapping[str, None]) -> Iterator[str]:

@@ -33,6 +33,7 @@ from batcher.engine.resume import resumed
 from batcher.engine.retry import reopen, standing
 from batcher.engine.seal import Sealer
 from batcher.engine.session import Session
+from batcher.engine.sharing import shared_quotas
 from batcher.engine.tally import Tally
 from batcher.engine.telling import Listener, PacedWorkList, Teller
 from batcher.engine.today import used_today
@@ -43,6 +44,7 @@ from batcher.errors import Interrupted, PlanChanged, StorageError
 from batcher.job.key import Secret
 from batcher.job.spec import Auth, Job, Stream
 from batcher.pacing.gate import Gate, Quotas
+from batcher.pacing.lessee import Lessee
 from batcher.pacing.outage import Patience
 from batcher.records import Status
 from batcher.store.blocks import is_sealed, withdraw_unsent
@@ -80,6 +82,7 @@ class Options:
         listener: told of every outcome, those of earlier starts included; None when nobody wants to know.
         spool: puts rows that are in no file yet into one, once the run directory is ours; gives the job that reads it.
         stdin: what a job reads whose input is `-`; None when nothing is piped in.
+        state: the user's state folder, by which runs of this host share their quotas; None shares nothing.
         wall_us: wall time, microseconds since the epoch, UTC: for stamps and days; nothing waits by it.
     """
 
@@ -92,6 +95,7 @@ class Options:
     listener: Listener | None = None
     spool: Callable[[Job, RunDir], Job] | None = None
     stdin: BinaryIO | None = None
+    state: Path | None = None
     wall_us: Callable[[], int] = wall_us
 
 
@@ -195,7 +199,8 @@ async def _run(plan: Plan, key: Secret, options: Options, *, again: frozenset[St
     reserve = Reserve(plan.rundir.reserve, reserve_bytes(limits.concurrency, pictures=plan.terms.images))
     journal = Journal(plan.rundir.journal, failpoints=options.failpoints, reserve=reserve)
     try:
-        return await _ask_all(plan, key, options, journal, again)
+        async with shared_quotas(plan, key, options.state, wall_us=options.wall_us, log=options.log) as lessee:
+            return await _ask_all(plan, key, options, journal, again, lessee)
     finally:
         await journal.close()
 
@@ -208,8 +213,13 @@ def _check_log(rundir: RunDir) -> None:
         raise StorageError(f"{log}: damaged: {fault.found}", hint=f"batcher audit {rundir.out}")
 
 
-async def _ask_all(
-    plan: Plan, key: Secret, options: Options, journal: Journal, again: frozenset[Status] | None
+async def _ask_all(  # noqa: PLR0913, PLR0917  all that a run begins with
+    plan: Plan,
+    key: Secret,
+    options: Options,
+    journal: Journal,
+    again: frozenset[Status] | None,
+    lessee: Lessee | None,
 ) -> Summary:
     rows = await resumed(plan, journal, log=options.log, failpoints=options.failpoints)
     worklist = _worklist(plan, key, options, journal)
@@ -245,6 +255,7 @@ async def _ask_all(
         learnt=read_learnt(plan.rundir),
         patience=patience,
         chance=random.random,
+        lessee=lessee,
     )
     async with open_door(plan, key) as door:
         asker = (Asker if funds is None else funds.asker)(

@@ -187,7 +187,8 @@ class Endpoint(_Section):
     key_command: tuple[str, ...] | None = None
     """A command that prints the key."""
     project: str = ""
-    """Names the quota's owner in the ledger; two runs with one project share its quotas."""
+    """Names the quota's owner in the ledger; two runs with one project share its quotas. Unless set, those with one key
+    do."""
     trust_env: bool = False
     """Take proxies and netrc from the environment."""
 
@@ -200,6 +201,9 @@ class Limits(_Section):
     requests_per_minute: Annotated[float, Field(gt=0)] | None = None
     input_tokens_per_minute: Annotated[float, Field(gt=0)] | None = None
     requests_per_day: Annotated[int, Field(gt=0)] | None = None
+    shared: bool = True
+    """Share these with the other runs of this user on this machine that ask the same model for the same project, or
+    with the same key; together they stay below them."""
     max_request_bytes: Annotated[int, Field(gt=0, le=104_857_600)] = 20_971_520
     """A request whose body is longer fails by itself, unsent. Google takes 100 MiB, proxies often 20 MiB or less."""
 

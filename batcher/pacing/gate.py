@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from batcher.pacing.history import History
 from batcher.pacing.lane import Lane
+from batcher.pacing.lessee import Lessee
 from batcher.pacing.outage import Origin, Outage, OutageTooLong, Patience
 from batcher.pacing.permit import CONCURRENCY, OPEN_TASKS, OUTAGE, RETRY_BUDGET, DayQuotaReached, Permit, Quotas
 from batcher.pacing.quota import Learnt
@@ -39,6 +40,7 @@ class Gate:
         learnt: lane -> what their replies taught of its tokens.
         patience: how an outage is sat out.
         chance: uniform in [0, 1); without it, probes go in the middle of the time that they may go in.
+        lessee: holds what this run may use of quotas that it shares with others; None when it shares none.
 
     Attributes:
         breaker: whoever judges replies counts the good ones there, and reports the others to `origin`.
@@ -57,6 +59,7 @@ class Gate:
         learnt: Mapping[str, Learnt] = MappingProxyType({}),
         patience: Patience = Patience(),  # noqa: B008  frozen
         chance: Callable[[], float] = lambda: 0.5,
+        lessee: Lessee | None = None,
     ) -> None:
         self._quotas = quotas
         width = Width(slots, first=slots if quotas.of_a_minute else FIRST)
@@ -78,6 +81,7 @@ class Gate:
             chance=chance,
             patience=patience,
         )
+        self._lessee = lessee
         self.breaker = self.origin.breaker
         self._retries = RetryBudget(now())
         self._affording = Slots(1)
@@ -276,4 +280,6 @@ class Gate:
             used_today=self._used_today.get(name, 0),
             learnt=self._learnt.get(name),
         )
+        if self._lessee is not None:
+            lane.share(self._lessee)
         return lane

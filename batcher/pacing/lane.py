@@ -8,6 +8,8 @@ from contextlib import ExitStack
 from math import inf
 
 from batcher.pacing.history import History
+from batcher.pacing.leased import LOOK_AGAIN_S
+from batcher.pacing.lessee import Lessee
 from batcher.pacing.minute import MinuteQuota
 from batcher.pacing.pace import Pace, Refusals
 from batcher.pacing.permit import (
@@ -15,6 +17,7 @@ from batcher.pacing.permit import (
     CONCURRENCY,
     INPUT_TOKENS_A_MINUTE,
     PACE,
+    REQUESTS_A_DAY,
     REQUESTS_A_MINUTE,
     DayQuotaReached,
     Permit,
@@ -111,6 +114,14 @@ class Lane:
     def learnt(self) -> Learnt | None:
         """What replies have taught of its tokens; None when nothing, or nobody needs to know."""
         return self._scale.learnt if self._tokens is not None and self._scale.learnt.replies else None
+
+    def share(self, lessee: Lessee) -> None:
+        """Take from quotas that are shared with other runs, before anything goes."""
+        for quota in (self._requests, self._tokens):
+            if quota is not None:
+                quota.window = lessee.window(self.name, quota.name, quota.window.limit, self._stir)
+        if self.day is not None:
+            self.day = lessee.day(self.name, self.day, self._wall_us(), self._stir)
 
     def admit_now(self, estimate: int) -> Permit | None:
         """A permit if nothing at all would make it wait, else None and nothing taken."""
@@ -358,10 +369,12 @@ class Lane:
         if self._tokens is not None:
             holds.append((self._tokens.window.earliest(now_s, amount, doubt), INPUT_TOKENS_A_MINUTE))
         holds += [(pace.earliest(now_s), pace.name) for pace in self._paces.values()]
+        if self.day is not None and self.day.left(self._wall_us()) <= 0:  # of a shared one, more is on its way
+            holds.append((now_s + LOOK_AGAIN_S, REQUESTS_A_DAY))
         return max(holds, default=(now_s, ""))
 
     def _check_day(self, now_s: float) -> None:
-        if self.day is not None and self.day.left(self._wall_us()) <= 0:
+        if self.day is not None and self.day.is_over(self._wall_us()):
             raise DayQuotaReached(self.name, self.day.resets_at_us)
         if self._paused(now_s):
             for quota, until_s in self._pauses.items():

@@ -12,6 +12,7 @@ from batcher.pacing.quota import Entry
 REQUESTS_A_MINUTE = "requests/min"
 INPUT_TOKENS_A_MINUTE = "input tokens/min"
 A_DAY = "/day"  # how the name of every day quota ends
+REQUESTS_A_DAY = f"requests{A_DAY}"
 CONCURRENCY = "concurrency"
 PACE = "pace"  # cut after 429s that named no quota
 OPEN_TASKS = "open tasks"

@@ -295,6 +295,10 @@ class DayCount:
             self.resets_at_us = pacific_midnight_after(wall_us)
         return self.limit - self.used
 
+    def is_over(self, wall_us: int) -> bool:
+        """Whether nothing may go any more today."""
+        return self.left(wall_us) <= 0
+
     def take(self) -> int:
         """One request goes; returns the day it belongs to, for `give_back`."""
         self.used += 1

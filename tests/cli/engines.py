@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 from batcher.audit.findings import Audited
 from batcher.cli.engine import Watch
 from batcher.datasets.order import Exported, Order
+from batcher.engine.hostlimits import Known
 from batcher.engine.outlook import Forecast
 from batcher.engine.progress import Snapshot, Summary
 from batcher.engine.recovered import AskedAgain, Confirm, Recovered
@@ -32,6 +33,7 @@ class FakeEngine:
     lost: Sequence[AskedAgain] = ()
     recovered: Recovered | None = None
     audited: Audited | None = None
+    told: Known = field(default_factory=Known)
     called: dict[str, Any] = field(default_factory=dict)
 
     def run(self, job: Job, *, key: Secret, out: Path, limit: int | None, watch: Watch) -> Summary:
@@ -55,6 +57,13 @@ class FakeEngine:
         watch.log("reading 1 of 1 blocks")
         assert self.recovered is not None
         return self.recovered
+
+    def known(self) -> Known:
+        return self.told
+
+    def forget(self, owner: str | None) -> int:
+        self.called = {"owner": owner}
+        return 2
 
     def job(self, out: Path) -> Job:
         assert self.known_job is not None

@@ -14,6 +14,8 @@ from batcher.engine.local import Options, run_job
 from batcher.errors import InputError, JobError, PlanChanged, StorageError
 from batcher.job.key import Secret
 from batcher.job.load import load_job
+from batcher.pacing.learntlimits import Learnt, LearntLimits
+from batcher.pacing.statefolder import StateFolder
 from tests.whole.runs import KEY, MODEL, emulator_settings, write_lines
 
 NOW = dt.datetime(2026, 11, 25, 12, tzinfo=dt.UTC)
@@ -324,3 +326,21 @@ def test_of_an_input_that_is_not_read_whole_it_says_what_it_has_seen(loaded, her
     (note,) = [note for note in found.notes if "repeat" in note]
     assert "rows looked at, " in note
     assert note.endswith(" repeat an earlier one's request: --dedup would ask each request once")
+
+
+def test_limits_that_endpoints_have_told_the_runs_of_this_machine_count(loaded, here, endpoint):
+    write_lines(here / "p.jsonl", rows(20))
+    told = Learnt(owner=f"{endpoint.url} {MODEL} key-1", quota="requests/min", value=5, at_us=0, run="out/b")
+    LearntLimits(StateFolder(here / "state")).put(told)
+
+    found = ahead(loaded(), here, state=here / "state")
+
+    assert found.pace.bottleneck == "requests/min"
+    assert "requests/min: 5, as a 429 told out/b on 1970-01-01; batcher limits --forget drops it" in found.notes
+
+
+def test_a_state_folder_that_cannot_be_read_is_a_note(loaded, here):
+    write_lines(here / "p.jsonl", rows(20))
+    (here / "limits.json").mkdir()
+
+    assert any(note.startswith("what other runs have learnt") for note in ahead(loaded(), here, state=here).notes)
