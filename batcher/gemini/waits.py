@@ -22,8 +22,12 @@ PROXIED = "llm_provider-"
 """What litellm puts before the names of the headers that it got itself."""
 _SECONDS_HEADERS = ("retry-after", f"{PROXIED}retry-after")
 _MILLISECONDS_HEADERS = ("retry-after-ms", f"{PROXIED}retry-after-ms")
-# Of what, in OpenAI's headers and their likes; the last names no unit.
-_LIMITED = tuple(f"{prefix}x-ratelimit-{{}}{of}" for prefix in ("", PROXIED) for of in ("-requests", "-tokens", ""))
+# What is left, and when there will be more, in OpenAI's headers and their likes; the last names no unit.
+_LIMITED = tuple(
+    (f"{prefix}x-ratelimit-remaining{of}", f"{prefix}x-ratelimit-reset{of}")
+    for prefix in ("", PROXIED)
+    for of in ("-requests", "-tokens", "")
+)
 _AN_EPOCH_S = 1e9  # a number above it is a moment, not a span
 
 
@@ -78,9 +82,9 @@ def _from_headers(headers: Mapping[str, str], now: datetime | None) -> Iterator[
     for name in _MILLISECONDS_HEADERS:
         milliseconds = _number(headers.get(name, ""))
         yield None if milliseconds is None else milliseconds / 1000
-    for name in _LIMITED:
-        if is_spent(headers.get(name.format("remaining"))):
-            yield _reset_s(headers.get(name.format("reset"), ""), now)
+    for remaining, reset in _LIMITED:
+        if is_spent(headers.get(remaining)):
+            yield _reset_s(headers.get(reset, ""), now)
 
 
 def is_spent(remaining: str | None) -> bool:
