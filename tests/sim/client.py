@@ -1,12 +1,11 @@
-"""How does the real client live in a simulated world? Real session, asker, gate and verdicts; disk and wire are modelled."""
+"""How does the real client live in a simulated world? Session, asker, gate, verdicts are real; wire and disk not."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
@@ -18,8 +17,9 @@ from batcher.engine.seal import Sealable, Sealer
 from batcher.engine.session import Session
 from batcher.engine.tally import Tally
 from batcher.engine.work import LOOK_AHEAD, Chunk, Work, WorkList
+from batcher.errors import RunStopped
 from batcher.money.totals import Totals
-from batcher.pacing.gate import DayQuotaReached, Gate, Quotas
+from batcher.pacing.gate import Gate, Quotas
 from batcher.pacing.permit import Permit
 from batcher.records import Answer, NoReply, Request
 from batcher.rows.blocks import Block
@@ -199,7 +199,15 @@ def play(scenario: Scenario) -> Played:
     played: list[Played] = []
 
     async def main() -> None:
-        played.append(Played(scenario=scenario, rows=rows, server=server, disk=Disk(commit_s=scenario.commit_s), wire=Wire(server, rows)))
+        played.append(
+            Played(
+                scenario=scenario,
+                rows=rows,
+                server=server,
+                disk=Disk(commit_s=scenario.commit_s),
+                wire=Wire(server, rows),
+            )
+        )
         await _play(played[0])
 
     loop: list[VirtualLoop] = []
@@ -221,7 +229,7 @@ def play(scenario: Scenario) -> Played:
 
 MOST_TURNS = 100_000
 MOST_TURNS_A_ROW = 400
-MOST_S = 40 * 3600.0
+MOST_S = 7 * 86_400.0
 
 
 async def _play(played: Played) -> None:
@@ -233,8 +241,9 @@ async def _play(played: Played) -> None:
             used: Mapping[str, int] = {}
             while len(played.disk.done) < len(played.rows):
                 halt, used = await _session(played, plan, used)
-                if isinstance(halt.why, DayQuotaReached):
+                if isinstance(halt.why, RunStopped):  # the day's quota
                     await asyncio.sleep(next_day_s(played.scenario, loop.time()) - loop.time() + 1)
+                    used = {}
                 elif halt.why is not None:
                     played.error = f"stopped: {halt.why}"
                     break
@@ -246,7 +255,7 @@ async def _session(played: Played, plan: Plan, used: Mapping[str, int]) -> tuple
     clock = FakeClock(scenario.begins_us, follow=loop.time)
     chance = jitter(scenario.seed)
     gate = WatchedGate(
-        _quotas(scenario.lanes[0].told), slots=scenario.slots, now=loop.time, wall_us=clock, used_today=used, chance=chance
+        _quotas(scenario.told), slots=scenario.slots, now=loop.time, wall_us=clock, used_today=used, chance=chance
     )
     played.gates.append(gate)
     tally, halt, seals = Tally(Totals(), plan.terms), Halt(), Seals(disk)

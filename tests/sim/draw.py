@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from typing import TypeVar
@@ -39,19 +40,25 @@ class _Draw:
         self._chance = random.Random(f"{seed} scenario")
 
     def scenario(self) -> Scenario:
-        lanes = tuple(self._lane(number) for number in range(self._one_of((1, 1, 1, 1, 2, 3))))
+        prompts = tuple(self._prompts() for _ in range(self._one_of((1, 1, 1, 1, 2, 3))))
+        changes = self._shares() if self._is(0.25) else ()
+        eaten = self._chance.uniform(0.05, 0.6) if self._is(0.2) else 0.0
+        fits = min((*changes, 1.0)) - eaten  # a prompt that is larger than what is left would never be answered
+        limits = self._limits(max(each.largest for each in prompts) / max(0.2, fits))
+        lanes = tuple(Lane(model=f"m{number}", limits=limits, prompts=each) for number, each in enumerate(prompts))
         rows, span_s = self._size(lanes)
         return Scenario(
             seed=self._seed,
             rows=rows,
             lanes=lanes,
+            told=self._told(limits),
             slots=self._one_of((1, 2, 4, 8, 16, 64, 64, 256)),
             windows=self._one_of((Windows.SLIDING, Windows.SLIDING, Windows.FIXED)),
             latency=self._latency(),
-            changes=self._changes(span_s) if self._is(0.25) else (),
+            changes=self._changes(changes, span_s),
             outages=self._outages(span_s) if self._is(0.35) else (),
             crowds=(self._crowd(span_s),) if self._is(0.2) else (),
-            others=self._others(lanes[0].limits, span_s) if self._is(0.2) else None,
+            others=self._others(limits, eaten, span_s) if eaten else None,
             trouble=self._one_of((0.0, 0.0, 0.0, 0.01, 0.05)),
             travel_s=self._one_of((0.0, 0.02, 0.05, 0.05, 0.2)),
             commit_s=self._one_of((0.0, 0.002, 0.02)),
@@ -65,15 +72,14 @@ class _Draw:
     def _one_of(self, choices: Sequence[T]) -> T:
         return self._chance.choice(choices)
 
-    def _lane(self, number: int) -> Lane:
-        prompts = self._prompts()
-        requests = self._one_of((5, 15, 60, 300, 600, 1500)) if self._is(0.6) else None
-        tokens = None
-        if self._is(0.5):
-            tokens = round(prompts.largest * self._one_of((1.0, 1.3, 3, 10, 50, 300)))
-        day = self._chance.randint(20, 400) if self._is(0.07) else None
-        limits = Limits(requests_per_minute=requests, input_tokens_per_minute=tokens, requests_per_day=day)
-        return Lane(model=f"m{number}", limits=limits, told=self._told(limits), prompts=prompts)
+    def _limits(self, largest: float) -> Limits:
+        return Limits(
+            requests_per_minute=self._one_of((5, 15, 60, 300, 600, 1500)) if self._is(0.6) else None,
+            input_tokens_per_minute=math.ceil(largest * self._one_of((1.1, 1.3, 3, 10, 50, 300)))
+            if self._is(0.5)
+            else None,
+            requests_per_day=self._chance.randint(20, 400) if self._is(0.07) else None,
+        )
 
     def _told(self, limits: Limits) -> Limits:
         if self._is(0.6):
@@ -110,9 +116,12 @@ class _Draw:
         rows = max(FEWEST_ROWS, min(MOST_ROWS // len(lanes), round(slowest * minutes)))
         return rows, 60.0 * rows / min(slowest, 6_000.0)
 
-    def _changes(self, span_s: float) -> tuple[Change, ...]:
-        at_s = sorted(self._chance.uniform(0, span_s) for _ in range(self._one_of((1, 2, 3))))
-        return tuple(Change(at_s=at, share=self._one_of((0.3, 0.5, 1.0, 1.5))) for at in at_s)
+    def _shares(self) -> tuple[float, ...]:
+        return tuple(self._one_of((0.3, 0.5, 1.0, 1.5)) for _ in range(self._one_of((1, 2, 3))))
+
+    def _changes(self, shares: Sequence[float], span_s: float) -> tuple[Change, ...]:
+        at_s = sorted(self._chance.uniform(0, span_s) for _ in shares)
+        return tuple(Change(at_s=at, share=share) for at, share in zip(at_s, shares, strict=True))
 
     def _outages(self, span_s: float) -> tuple[Outage, ...]:
         how_many = self._one_of((1, 1, 2))
@@ -127,17 +136,16 @@ class _Draw:
 
     def _crowd(self, span_s: float) -> Crowd:
         return Crowd(
-            from_s=self._chance.uniform(0, span_s), for_s=self._one_of((5, 60, 600)), share=self._one_of((0.1, 0.5, 0.95))
+            from_s=self._chance.uniform(0, span_s),
+            for_s=self._one_of((5, 60, 600)),
+            share=self._one_of((0.1, 0.5, 0.95)),
         )
 
-    def _others(self, limits: Limits, span_s: float) -> Others:
-        share = self._chance.uniform(0.05, 0.6)
+    def _others(self, limits: Limits, share: float, span_s: float) -> Others:
         requests, tokens = limits.requests_per_minute or 100, limits.input_tokens_per_minute or 0
         from_s = self._chance.uniform(0, span_s)
         until_s = self._one_of((NEVER_S, from_s + self._chance.uniform(10, 200)))
-        return Others(
-            per_minute=requests * share, tokens=round(tokens / requests), from_s=from_s, until_s=until_s
-        )
+        return Others(per_minute=requests * share, tokens=round(tokens / requests), from_s=from_s, until_s=until_s)
 
 
 def _per_minute(lane: Lane) -> float:

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from batcher.records import Billed, Kind, NoReplyKind, Status
 from tests.sim.client import Played
 from tests.sim.report import Report
-from tests.sim.scenario import Limits, Scenario
-from tests.sim.server import DAY, OK, QUOTA, TROUBLE, next_day_s
+from tests.sim.server import DAY, OK, TROUBLE, next_day_s
 
 TURNS_A_REQUEST = 30
 TURNS_A_SECOND = 3
@@ -59,7 +58,7 @@ def _no_window_overfilled(played: Played, told: Report) -> Iterator[str]:
     if not (scenario.is_ours and scenario.travels_in_time):
         return
     for lane, seen in zip(scenario.lanes, told.lanes, strict=True):
-        exact = lane.told.input_tokens_per_minute is None or lane.prompts.is_exact
+        exact = scenario.told.input_tokens_per_minute is None or lane.prompts.is_exact
         most = 0 if exact else FIRST_FEW + UNSURE * seen.requests
         if seen.over_quota > most:
             yield f"{lane.model}: {seen.over_quota} of {seen.requests} requests would have overfilled a window"
@@ -75,7 +74,9 @@ def _a_429_costs_no_attempt(played: Played) -> Iterator[str]:
             yield f"row {task} failed after {counted} attempts that count: {outcome.error_kind}"
 
 
-_UNCOUNTED = {kind.value for kind in (NoReplyKind.DNS, NoReplyKind.REFUSED, NoReplyKind.CONNECT_TIMEOUT, NoReplyKind.STALE)}
+_UNCOUNTED = {
+    kind.value for kind in (NoReplyKind.DNS, NoReplyKind.REFUSED, NoReplyKind.CONNECT_TIMEOUT, NoReplyKind.STALE)
+}
 
 
 def _attempts(played: Played) -> dict[int, list[tuple[Kind, bool]]]:
@@ -94,13 +95,18 @@ def _in_order(played: Played) -> Iterator[str]:
 def _all_settled(played: Played) -> Iterator[str]:
     """Nothing is kept by a gate at the end, and what its windows hold is what the server counted."""
     for gate in played.gates:
-        if gate.in_flight or gate.open_tasks:
+        kept = sum(1 for attempt in played.disk.attempts.values() if attempt.verdict is Kind.PARKED)  # it stops the run
+        if gate.in_flight > kept or gate.open_tasks:
             yield f"{gate.in_flight} slots and {gate.open_tasks} credits are still taken"
     wrong = []
     for permit, turn in played.kept:
+        if turn.verdict.kind is Kind.PARKED:
+            continue  # the lane is at its end for today
         entry, usage = permit.of_tokens, turn.answer and turn.answer.usage
         assert entry is not None
-        nothing = turn.attempt.http_status == 429 or (turn.attempt.http_status is None and turn.attempt.billed is Billed.NO)
+        nothing = turn.attempt.http_status == 429 or (
+            turn.attempt.http_status is None and turn.attempt.billed is Billed.NO
+        )
         should = 0 if nothing else usage.prompt_token_count if usage else permit.tokens
         if entry.amount != should or (usage and entry.doubt):
             wrong.append(f"{turn.verdict.reason}: {entry.amount} tokens, not {should}")

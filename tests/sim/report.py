@@ -1,4 +1,4 @@
-"""What did a simulated run make of what it was offered? For each lane: how much, how evenly, at what price in refusals."""
+"""What did a simulated run make of what it was offered? For each lane: how much, and at what price in refusals."""
 
 from __future__ import annotations
 
@@ -92,11 +92,13 @@ class Report:
     def __str__(self) -> str:
         lines = [f"finished after {self.finished_s:.1f} s, {self.most_in_flight} in flight at most, {self.turns} turns"]
         for lane in self.lanes:
-            shown = {field.name: getattr(lane, field.name) for field in fields(lane) if field.name not in {"model", "quotas"}}
+            shown = {
+                field.name: getattr(lane, field.name) for field in fields(lane) if field.name not in {"model", "quotas"}
+            }
             figures = ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
             lines.append(f"{lane.model}: {figures}, goodput {lane.goodput:.3f}")
             lines += [
-                f"  {use.name}: limit {use.limit}, fullest {use.fullest}, used {use.used} of {use.offered:.0f} ({use.share:.2%})"
+                f"  {use.name}: limit {use.limit}, fullest {use.fullest}, used {use.share:.2%} of {use.offered:.0f}"
                 for use in lane.quotas
             ]
         return "\n".join(lines)
@@ -172,7 +174,7 @@ def fullest(let_in: Sequence[tuple[float, int]]) -> int:
 
 
 def rate(scenario: Scenario, lane: Lane, at_s: float) -> float:
-    """Answers a second that are possible then: by the tightest quota, by the slots, and none while the origin is out."""
+    """Answers a second that are possible then: by the tightest quota, by the slots; none while the origin is out."""
     if any(outage.goes_on(at_s) for outage in scenario.outages):
         return 0.0
     share, limits, prompts, others = scenario.share_at(at_s), lane.limits, lane.prompts, scenario.others
@@ -200,7 +202,9 @@ def _longest_idle(scenario: Scenario, lane: Lane, arrivals: Sequence[Arrival]) -
     for before, after in itertools.pairwise(arrivals):
         if after.at_s - before.at_s > max(longest_s, 1.0):
             from_s = _room_s(scenario, lane, let_in, before.at_s, after.tokens)
-            out_s = sum(_overlap_s(each.from_s, each.from_s + each.for_s, from_s, after.at_s) for each in scenario.outages)
+            out_s = sum(
+                _overlap_s(each.from_s, each.from_s + each.for_s, from_s, after.at_s) for each in scenario.outages
+            )
             longest_s = max(longest_s, after.at_s - from_s - out_s)
     return longest_s
 

@@ -95,12 +95,10 @@ class Lane:
 
     Attributes:
         limits: of the server.
-        told: what the job says that they are.
     """
 
     model: str = "m0"
     limits: Limits = Limits()
-    told: Limits = Limits()
     prompts: Prompts = Prompts()
 
 
@@ -165,6 +163,7 @@ class Scenario:
 
     Attributes:
         rows: of each lane; those of several lanes alternate.
+        told: what the job says that the limits of each lane are.
         trouble: share of the requests that are answered with a 500 or 503, at random.
         travel_s: at most so long a request is on its way, uniform; one in fifty takes up to five times as long.
         commit_s: of the journal.
@@ -174,6 +173,7 @@ class Scenario:
     seed: int = 0
     rows: int = 100
     lanes: tuple[Lane, ...] = (Lane(),)
+    told: Limits = Limits()
     slots: int = 64
     windows: Windows = Windows.SLIDING
     latency: Latency = Latency()
@@ -190,12 +190,12 @@ class Scenario:
     @property
     def is_ours(self) -> bool:
         """Whether the job was told the truth, and nobody else takes of it: then the server has nothing to refuse."""
-        return not self.others and not self.changes and all(lane.limits == lane.told for lane in self.lanes)
+        return not self.others and not self.changes and all(lane.limits == self.told for lane in self.lanes)
 
     @property
     def travels_in_time(self) -> bool:
         """Whether no request is longer on its way than the gate allows for."""
-        return self.travel_s * SLOW_TRAVEL <= 0.25  # noqa: PLR2004
+        return self.travel_s * SLOW_TRAVEL <= 0.25
 
     def share_at(self, at_s: float) -> float:
         """Of the limits of the beginning, what holds now."""
@@ -226,5 +226,9 @@ def _truths(scenario: Scenario, chance: random.Random) -> Iterator[Truth]:
         for lane in scenario.lanes:
             prompts = lane.prompts
             estimate = chance.randint(prompts.least, prompts.most)
-            ratio = prompts.ratio * (1 + (prompts.drift - 1) * gone) * chance.uniform(1 - prompts.noise, 1 + prompts.noise)
-            yield Truth(lane.model, estimate, max(1, round(estimate * ratio)), chance.randint(*scenario.latency.outputs))
+            ratio = (
+                prompts.ratio * (1 + (prompts.drift - 1) * gone) * chance.uniform(1 - prompts.noise, 1 + prompts.noise)
+            )
+            yield Truth(
+                lane.model, estimate, max(1, round(estimate * ratio)), chance.randint(*scenario.latency.outputs)
+            )

@@ -192,13 +192,19 @@ class Server:
             said = f"litellm.RateLimitError: VertexAIException - {body.decode()}"
             error = {"message": said, "type": "throttling_error", "code": "429", "param": None}
             return _reply(orjson.dumps({"error": error}), 429)
-        return _reply(_without_prose(body, wait_s / 3 if hint is Hint.DISAGREEING else None), 429, self._header(hint, wait_s, now_s))
+        return _reply(
+            _without_prose(body, wait_s / 3 if hint is Hint.DISAGREEING else None),
+            429,
+            self._header(hint, wait_s, now_s),
+        )
 
     def _header(self, hint: Hint, wait_s: float, now_s: float) -> dict[str, str]:
         moment = dt.datetime.fromtimestamp(self._scenario.begins_us / 1e6 + now_s, dt.UTC)
         return {
             Hint.SECONDS: {"retry-after": str(math.ceil(wait_s))},
-            Hint.DATE: {"retry-after": format_datetime(moment + dt.timedelta(seconds=math.ceil(wait_s) + 1), usegmt=True)},
+            Hint.DATE: {
+                "retry-after": format_datetime(moment + dt.timedelta(seconds=math.ceil(wait_s) + 1), usegmt=True)
+            },
             Hint.MILLISECONDS: {"retry-after-ms": str(math.ceil(wait_s * 1000))},
             Hint.NONE: {},
             Hint.DISAGREEING: {"retry-after": str(math.ceil(wait_s))},
