@@ -127,7 +127,7 @@ class Origin:
         now_s, breaker = self._now(), self.breaker
         if permit.is_probe and not breaker.is_closed:
             breaker.probe_failed(now_s, hint_s)
-        elif not tells or not breaker.is_closed or not breaker.failed(now_s, hint_s):
+        elif not tells or not breaker.is_closed or not breaker.failed(now_s, hint_s, in_flight=self._in_flight):
             return False
         else:
             assert breaker.since_s is not None
@@ -147,6 +147,10 @@ class Origin:
         """A request that shows nothing: a probe is sent once more."""
         if permit.is_probe and not self.breaker.is_closed:
             self._lend()
+
+    @property
+    def _in_flight(self) -> int:
+        return self._slots.size - self._slots.free
 
     def _wait_for_the_probe(self, now_s: float) -> None:
         next_s, since_s = self.breaker.next_probe_s, self.breaker.since_s

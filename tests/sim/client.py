@@ -104,7 +104,7 @@ class WatchedGate(Gate):
         return permit
 
     async def admit(self, lane: str, tokens: int, *, retry: bool = False) -> Permit:
-        kind = lane, retry and self.breaker.is_closed
+        kind = lane, retry and not self.breaker.is_doubted
         line, number = self._in_line.setdefault(kind, {}), next(self._numbers)
         line[number] = None
         try:
@@ -229,7 +229,7 @@ def play(scenario: Scenario) -> Played:
 
 MOST_TURNS = 100_000
 MOST_TURNS_A_ROW = 400
-MOST_S = 7 * 86_400.0
+MOST_S = 10 * 86_400.0
 
 
 async def _play(played: Played) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from tests.sim.scenario import (
@@ -47,6 +48,9 @@ class _Draw:
         limits = self._limits(max(each.largest for each in prompts) / max(0.2, fits))
         lanes = tuple(Lane(model=f"m{number}", limits=limits, prompts=each) for number, each in enumerate(prompts))
         rows, span_s = self._size(lanes)
+        if self._is(0.07):
+            limits = replace(limits, requests_per_day=self._chance.randint(max(20, rows // 3), 2 * rows))
+            lanes = tuple(replace(lane, limits=limits) for lane in lanes)
         return Scenario(
             seed=self._seed,
             rows=rows,
@@ -78,7 +82,6 @@ class _Draw:
             input_tokens_per_minute=math.ceil(largest * self._one_of((1.1, 1.3, 3, 10, 50, 300)))
             if self._is(0.5)
             else None,
-            requests_per_day=self._chance.randint(20, 400) if self._is(0.07) else None,
         )
 
     def _told(self, limits: Limits) -> Limits:

@@ -171,6 +171,10 @@ class Server:
         answer = a_reply("yes", **counts, totalTokenCount=truth.actual + truth.output)
         return answer, latency.first_s * self._chance.uniform(0.7, 1.3) + latency.a_token_s * truth.output
 
+    def now_utc(self, now_s: float) -> dt.datetime:
+        """The wall clock."""
+        return dt.datetime.fromtimestamp(self._scenario.begins_us / 1e6 + now_s, dt.UTC)
+
     def travel_s(self) -> float:
         """How long the next request is on its way."""
         most_s = self._scenario.travel_s
@@ -199,7 +203,7 @@ class Server:
         )
 
     def _header(self, hint: Hint, wait_s: float, now_s: float) -> dict[str, str]:
-        moment = dt.datetime.fromtimestamp(self._scenario.begins_us / 1e6 + now_s, dt.UTC)
+        moment = self.now_utc(now_s)
         return {
             Hint.SECONDS: {"retry-after": str(math.ceil(wait_s))},
             Hint.DATE: {
