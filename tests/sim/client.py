@@ -192,8 +192,8 @@ class Played:
     error: str | None = None
 
 
-def play(scenario: Scenario) -> Played:
-    """Live through one scenario, on virtual time."""
+def play(scenario: Scenario, *, most_turns: float | None = None) -> Played:
+    """Live through one scenario, on virtual time; more turns of the loop than that are a livelock."""
     rows = truths(scenario)
     server = Server(scenario)
     played: list[Played] = []
@@ -214,7 +214,7 @@ def play(scenario: Scenario) -> Played:
 
     def made() -> VirtualLoop:
         loop.append(VirtualLoop())
-        loop[0].bound(MOST_TURNS + MOST_TURNS_A_ROW * len(rows))
+        loop[0].bound(most_turns or MOST_TURNS + MOST_TURNS_A_ROW * len(rows))
         return loop[0]
 
     with asyncio.Runner(loop_factory=made) as runner:

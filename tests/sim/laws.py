@@ -16,6 +16,7 @@ TURNS_AT_ALL = 2_000
 UNSURE = 0.001
 """Of requests with estimates that are off, or whose worth changes: as many may be refused, and the first few."""
 FIRST_FEW = 8
+FEW_ROWS = 3
 
 
 def broken(played: Played, told: Report) -> list[str]:
@@ -25,6 +26,7 @@ def broken(played: Played, told: Report) -> list[str]:
         *_every_row_once(played),
         *_no_window_overfilled(played, told),
         *_a_429_costs_no_attempt(played),
+        *_an_outage_costs_few_rows(played),
         *_in_order(played),
         *_all_settled(played),
         *_days_hold(played),
@@ -72,6 +74,13 @@ def _a_429_costs_no_attempt(played: Played) -> Iterator[str]:
         counted = sum(1 for verdict, counts in by_task[task] if verdict is Kind.RETRY and counts)
         if counted < retry_attempts:
             yield f"row {task} failed after {counted} attempts that count: {outcome.error_kind}"
+
+
+def _an_outage_costs_few_rows(played: Played) -> Iterator[str]:
+    """None, but where the rows that are asked are too few to tell an outage from a row that always fails."""
+    failed = sum(1 for outcome in played.disk.done.values() if outcome.status is Status.FAILED)
+    if failed > FEW_ROWS:
+        yield f"{failed} rows failed, and none of them for a fault of its own"
 
 
 _UNCOUNTED = {

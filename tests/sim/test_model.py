@@ -13,7 +13,9 @@ from tests.sim.client import Played, play
 from tests.sim.laws import broken
 from tests.sim.report import fullest, integral, rate, report
 from tests.sim.scenario import (
+    NEVER_S,
     Change,
+    Crowd,
     Hint,
     Lane,
     Limits,
@@ -184,7 +186,6 @@ def test_a_permit_out_of_order_is_seen(played):
         gate.overtaken.clear()
 
 
-def test_a_world_that_stands_still_is_told_from_one_that_ends():
-    limits = Limits(requests_per_minute=10, input_tokens_per_minute=100)
-    world = Scenario(rows=3, lanes=(Lane(limits=limits, prompts=Prompts(least=500, most=500)),))
-    assert "TimeoutError" in str(play(world).error)  # a prompt that no minute can hold is refused for ever
+def test_a_world_that_never_ends_is_told_from_one_that_does():
+    crowd = Crowd(from_s=0, for_s=NEVER_S, share=1.0)
+    assert "livelock" in str(play(Scenario(rows=20, crowds=(crowd,)), most_turns=5_000).error)
