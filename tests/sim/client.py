@@ -87,19 +87,27 @@ class Wire:
 class WatchedGate(Gate):
     """The gate, and who passed it in which order.
 
+    A lane without quotas is not watched: there the slots' own line is the lane's, and a pause sends those who stand in
+    it to the end of another.
+
     Attributes:
         overtaken: of each permit that was granted while an earlier asker of its kind and lane was in line: what it was.
     """
 
     def __init__(self, quotas: Quotas, **fields: object) -> None:
         super().__init__(quotas, **fields)  # type: ignore[arg-type]  # passed through as they are
+        self._watched = quotas != Quotas()
         self._numbers = itertools.count()
         self._in_line: dict[tuple[str, bool], dict[int, None]] = {}
         self.overtaken: list[str] = []
 
     def admit_now(self, lane: str, tokens: int) -> Permit | None:
         permit = super().admit_now(lane, tokens)
-        if permit is not None and (self._in_line.get((lane, False)) or self._in_line.get((lane, True))):
+        if (
+            permit is not None
+            and self._watched
+            and (self._in_line.get((lane, False)) or self._in_line.get((lane, True)))
+        ):
             self.overtaken.append(f"a new row of {lane} passed those in line without a wait")
         return permit
 
@@ -109,7 +117,7 @@ class WatchedGate(Gate):
         line[number] = None
         try:
             permit = await super().admit(lane, tokens, retry=retry)
-            if next(iter(line)) != number:
+            if self._watched and next(iter(line)) != number:
                 self.overtaken.append(f"number {number} of {lane} passed number {next(iter(line))}")
             return permit
         finally:

@@ -43,9 +43,10 @@ class _Draw:
     def scenario(self) -> Scenario:
         prompts = tuple(self._prompts() for _ in range(self._one_of((1, 1, 1, 1, 2, 3))))
         changes = self._shares() if self._is(0.25) else ()
-        eaten = self._chance.uniform(0.05, 0.6) if self._is(0.2) else 0.0
-        fits = min((*changes, 1.0)) - eaten  # a prompt that is larger than what is left would never be answered
-        limits = self._limits(max(each.largest for each in prompts) / max(0.2, fits))
+        least = min((*changes, 1.0))
+        eaten = least * self._chance.uniform(0.05, 0.6) if self._is(0.2) else 0.0
+        fits = least - eaten  # a prompt that is larger than what is left would never be answered
+        limits = self._limits(max(each.largest for each in prompts) / fits)
         lanes = tuple(Lane(model=f"m{number}", limits=limits, prompts=each) for number, each in enumerate(prompts))
         rows, span_s = self._size(lanes)
         if self._is(0.07):

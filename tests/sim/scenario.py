@@ -149,7 +149,7 @@ class Crowd:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Others:
-    """Other clients of the project: each minute so many requests of so many tokens, as evenly as they come."""
+    """Other clients: each minute so many requests of so many tokens, as evenly as they come; the day is ours."""
 
     per_minute: float
     tokens: int

@@ -79,11 +79,12 @@ class Counts:
     def broken(self, now_s: float, tokens: int) -> list[Violation]:
         """Count one request, or say which quotas forbid it."""
         while self._next_other_s <= now_s:
-            self.taken_by_others += not self._take(self._next_other_s, self._other_tokens)
+            self.taken_by_others += not self._take(self._next_other_s, self._other_tokens, of_the_day=False)
             self._next_other_s, self._other_tokens = next(self._others, (NEVER_S, 0))
         return self._take(now_s, tokens)
 
-    def _take(self, now_s: float, tokens: int) -> list[Violation]:
+    def _take(self, now_s: float, tokens: int, *, of_the_day: bool = True) -> list[Violation]:
+        day = self._day if of_the_day else None
         share = self._scenario.share_at(now_s)
         found = []
         for limit, allowed, window in self._minutes:
@@ -91,15 +92,15 @@ class Counts:
             wait_s = window.wait_s(1 if limit is Limit.REQUESTS_PER_MINUTE else tokens, at_s=now_s)
             if wait_s > 0:
                 found.append(Violation(limit=limit, allowed=window.allowed, wait_s=wait_s))
-        if self._day is not None:
-            wait_s = self._day.wait_s(epoch_s=self._scenario.begins_us / 1e6 + now_s)
+        if day is not None:
+            wait_s = day.wait_s(epoch_s=self._scenario.begins_us / 1e6 + now_s)
             if wait_s > 0:
                 found.append(Violation(limit=Limit.REQUESTS_PER_DAY, allowed=self._day_allowed, wait_s=wait_s))
         if not found:
             for limit, _, window in self._minutes:
                 window.take(1 if limit is Limit.REQUESTS_PER_MINUTE else tokens, at_s=now_s)
-            if self._day is not None:
-                self._day.take()
+            if day is not None:
+                day.take()
         return found
 
     @property
