@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import selectors
 from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -22,6 +23,10 @@ class VirtualSelector(selectors.DefaultSelector):
 
     Real file descriptors are looked at without waiting. Only when no timer is left does it wait in earnest, briefly,
     for another thread to call back; if none does, nothing can ever happen again, and it says so.
+
+    Attributes:
+        turns: of the loop, so far.
+        most_turns: more than that is a livelock, and it says so.
     """
 
     PATIENCE_S = 0.1
@@ -29,8 +34,14 @@ class VirtualSelector(selectors.DefaultSelector):
     def __init__(self) -> None:
         super().__init__()
         self.now_s = 0.0
+        self.turns = 0
+        self.most_turns = math.inf
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self.turns += 1
+        if self.turns > self.most_turns:
+            msg = f"livelock at {self.now_s:.6f} s of virtual time: {self.turns} turns of the loop"
+            raise RuntimeError(msg)
         if timeout is not None:
             self.now_s += max(timeout, SELECT_ADVANCES_S)
             return super().select(0)
@@ -55,6 +66,14 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def pass_time(self, seconds: float) -> None:
         """Let time pass in the middle of a turn, as it does while code runs."""
         self._virtual.now_s += seconds
+
+    @property
+    def turns(self) -> int:
+        return self._virtual.turns
+
+    def bound(self, most_turns: float) -> None:
+        """Have more turns than that raise RuntimeError, instead of spinning without end."""
+        self._virtual.most_turns = most_turns
 
 
 def run_virtual(main: Coroutine[Any, Any, T]) -> T:

@@ -9,14 +9,34 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 IN_A_ROW = 20
-"""So many failures without an answer between them open it. At 10 % of random failures: once in 10^20 requests."""
+"""So many failures without an answer between them open it, between their replies or between their sending: what was on
+its way before the first may be answered for a minute yet, and says nothing of now (simulated: such answers kept it
+closed until four rows of twenty had used up their attempts). At 10 % of random failures: once in 10^20 requests."""
+SENDING_OVER_S = 2.0
+"""What was sent between them counts once they took so long: an endpoint that turns away a tenth of 256 that come at
+once does so before anything else is sent."""
 HALF, OF_LAST, WITHIN_S = 50, 100, 30.0
 """Or so many of the last so many, within so many seconds. At 10 % of random failures: once in 10^23 requests."""
+FEW_IN_A_ROW, FEW_OVER_S = 6, 8.0
+"""Or so few, if they took so long: where little may be asked, the rows that are asked would have used up their attempts
+by twenty (simulated: at two requests a minute, ten minutes of 503 cost two rows of thirty). They are three rows at
+least: two failures of each are believed. At 10 % of random failures: once in 10^5 requests."""
+DOUBTED = 3
+"""After so many in a row, rows that have failed no longer go before those that have not."""
 PROBE_AFTER_S = 5.0
 MOST_WAIT_S = 120.0
 _LEAST_RESTART = 4
+
+
+class _Failure(NamedTuple):
+    """When it was, and how many had been answered or lost by then, and sent."""
+
+    at_s: float
+    replies: int
+    sent: int
 
 
 class Breaker:
@@ -40,6 +60,7 @@ class Breaker:
 
     __slots__ = (
         "_chance",
+        "_doubted_to",
         "_in_a_row",
         "_probe_after_s",
         "_recent",
@@ -57,7 +78,8 @@ class Breaker:
         self._chance = chance
         self._in_a_row = in_a_row
         self._probe_after_s = probe_after_s
-        self._recent: deque[tuple[float, int]] = deque(maxlen=HALF)  # of each failure: when, and the how manieth reply
+        self._recent: deque[_Failure] = deque(maxlen=HALF)
+        self._doubted_to = -1
         self._tried = 0
         self.answers = 0
         self.failures = 0
@@ -65,15 +87,24 @@ class Breaker:
         self.since_s: float | None = None
         self.next_probe_s: float | None = None
 
-    def failed(self, now_s: float, hint_s: float = 0.0) -> bool:
+    @property
+    def is_doubted(self) -> bool:
+        """Whether it is out, or nothing that was sent lately was answered."""
+        return self.answers <= self._doubted_to or not self.is_closed
+
+    def failed(self, now_s: float, hint_s: float = 0.0, *, in_flight: int = 1) -> bool:
         """A request failed while it is closed; whether that opened it.
 
         Args:
             now_s: monotonic seconds.
             hint_s: how long the origin asks to be left alone; a floor of the wait for the first probe.
+            in_flight: requests out, this one included.
         """
         self.failures += 1
-        self._recent.append((now_s, self.answers + self.failures))
+        replies = self.answers + self.failures
+        self._recent.append(_Failure(now_s, replies, replies + in_flight - 1))
+        if self._are_in_a_row(DOUBTED):
+            self._doubted_to = self.answers + in_flight - 1  # as many may have been sent before
         first_s = self._began_s(now_s)
         if first_s is None:
             return False
@@ -100,14 +131,24 @@ class Breaker:
 
     def _began_s(self, now_s: float) -> float | None:
         """When the failures began that are too many; None while they are not."""
-        recent, replies = self._recent, self.answers + self.failures
-        if len(recent) >= self._in_a_row:
-            first_s, number = recent[-self._in_a_row]
-            if number > replies - self._in_a_row:
-                return first_s
-        first_s, number = recent[0]
-        many = len(recent) == HALF and number > replies - OF_LAST and first_s >= now_s - WITHIN_S
-        return first_s if many else None
+        recent = self._recent
+        last = recent[-1]
+        if self._are_in_a_row(self._in_a_row):
+            return recent[-self._in_a_row].at_s
+        if self._are_in_a_row(FEW_IN_A_ROW) and recent[-FEW_IN_A_ROW].at_s <= now_s - FEW_OVER_S:
+            return recent[-FEW_IN_A_ROW].at_s
+        first = recent[0]
+        half = len(recent) == HALF and first.replies > last.replies - OF_LAST and first.at_s >= now_s - WITHIN_S
+        return first.at_s if half else None
+
+    def _are_in_a_row(self, many: int) -> bool:
+        """Whether so many last failures are all that came, or all that was sent, since the first of them."""
+        recent = self._recent
+        if len(recent) < many:
+            return False
+        first, last = recent[-many], recent[-1]
+        by_sending = last.at_s - first.at_s >= SENDING_OVER_S and many > last.sent - first.sent
+        return by_sending or many > last.replies - first.replies
 
     def _wait(self, now_s: float, hint_s: float) -> None:
         # Spread at the longest wait, too: the hosts of one office lost their line in the same second.

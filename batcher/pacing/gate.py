@@ -197,8 +197,8 @@ class Gate:
         Raises:
             DayQuotaReached: the lane's day quota is used up, by our count or as a 429 told.
         """
-        # What fails while the origin is out may be why it seems so: then a new row in line is the better probe.
-        ahead = retry and self.breaker.is_closed
+        # What fails while the origin seems to be out may be why it does: then a new row in line is the better probe.
+        ahead = retry and not self.breaker.is_doubted
         return await (self._lanes.get(lane) or self._lane(lane)).admit(tokens, retry=ahead)
 
     async def afford_retry(self) -> float:

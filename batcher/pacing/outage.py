@@ -142,7 +142,7 @@ class Origin:
             breaker.probe_failed(now_s, hint_s)
         elif not tells or not breaker.is_closed:
             return False
-        elif not breaker.failed(now_s, hint_s):
+        elif not breaker.failed(now_s, hint_s, in_flight=self._in_flight):
             self._narrow(now_s, reason)
             return False
         else:
@@ -171,6 +171,10 @@ class Origin:
         if permit.is_probe and not self.breaker.is_closed:
             self._lend()
 
+    @property
+    def _in_flight(self) -> int:
+        return self._slots.size - self._slots.free
+
     def _wait_for_the_probe(self, now_s: float) -> None:
         next_s, since_s = self.breaker.next_probe_s, self.breaker.since_s
         assert next_s is not None
@@ -198,7 +202,7 @@ class Origin:
 
     def _narrow(self, now_s: float, reason: str) -> None:
         slots, breaker, width = self._slots, self.breaker, self._width
-        in_flight = slots.size - slots.free
+        in_flight = self._in_flight
         if width.failed(now_s, in_flight, answers=breaker.answers, failures=breaker.failures):
             self._history.cut(CONCURRENCY, "", width.size, reason)
             slots.resize(width.size)

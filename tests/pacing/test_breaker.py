@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batcher.pacing.breaker import (
+    FEW_IN_A_ROW,
+    FEW_OVER_S,
     HALF,
     IN_A_ROW,
     MOST_WAIT_S,
@@ -40,7 +42,6 @@ def opened(replies: str, *, every_s: float = 0.0) -> bool:
     [
         ("x" * 19, 0, False),
         ("x" * 20, 0, True),
-        ("x" * 20, 3600, True),  # in a row, however slowly
         ("x" * 19 + "." + "x" * 19, 0, False),
         ("." * 1000 + "x" * 20, 0, True),
         (".x" * 50, 0, True),  # 50 of the last 99
@@ -48,6 +49,9 @@ def opened(replies: str, *, every_s: float = 0.0) -> bool:
         ("..x" * 200, 0, False),  # a third
         (".x" * 50, 0.3, True),
         (".x" * 200, 0.4, False),  # half of them, but over 40 s
+        ("x" * 6, 1.5, False),
+        ("x" * 6, 1.6, True),  # few, but for 8 s nothing else
+        ("xxx.xxx.xxxxx", 10, False),
     ],
 )
 def test_when_it_opens(replies, every_s, opens):
@@ -69,14 +73,49 @@ def test_it_opens_by_the_rule_read_over_all_replies(steps, in_a_row):
         if answered:
             breaker.answers += 1
             continue
-        row = past[-in_a_row:]
-        in_line = len(row) == in_a_row and not any(ok for _, ok in row)
+        began = [
+            row[0][0]
+            for many, over_s in ((in_a_row, 0.0), (FEW_IN_A_ROW, FEW_OVER_S))
+            if len(row := past[-many:]) == many and not any(ok for _, ok in row) and row[0][0] <= now_s - over_s
+        ]
         failed = [at_s for at_s, ok in past[-OF_LAST:] if not ok]
         many = len(failed) >= HALF and failed[-HALF] >= now_s - WITHIN_S
-        assert breaker.failed(now_s) is (in_line or many)
-        if in_line or many:
-            assert breaker.since_s == (row[0][0] if in_line else failed[-HALF])
+        assert breaker.failed(now_s) is bool(began or many)
+        if began or many:
+            assert breaker.since_s == (began[0] if began else failed[-HALF])
             break
+
+
+def test_answers_to_what_was_sent_before_the_first_failure_do_not_keep_it_closed():
+    """Ten are out when it goes down; their answers come between the failures of all that is sent from then on."""
+    breaker = Breaker(steady(0.5))
+    for number in range(IN_A_ROW - 1):
+        assert not breaker.failed(0.1 * number, in_flight=1 + max(0, 10 - number))
+        breaker.answers += number < 10
+    assert breaker.failed(2.0)
+    assert breaker.since_s == 0.0
+
+
+def test_an_answer_to_what_was_sent_after_it_begins_a_new_row_of_failures():
+    breaker = Breaker(steady(0.5))
+    for _ in range(2):
+        assert not fed(breaker, "x" * (IN_A_ROW - 1) + ".")
+    assert breaker.is_closed
+
+
+def test_it_is_doubted_after_a_few_failures_in_a_row_and_until_something_newer_is_answered():
+    breaker = Breaker(steady(0.5))
+    fed(breaker, "..xx")
+    assert not breaker.is_doubted
+    breaker.failed(0.0, in_flight=3)
+    assert breaker.is_doubted
+    breaker.answers += 2  # were out already
+    assert breaker.is_doubted
+    breaker.answers += 1
+    assert not breaker.is_doubted
+    fed(breaker, "x" * IN_A_ROW)
+    breaker.answers += 100
+    assert breaker.is_doubted  # it is open
 
 
 def test_random_failures_do_not_open_it():
@@ -93,7 +132,7 @@ def test_random_failures_do_not_open_it():
 
     draw = jitter(5)
     breaker = Breaker(steady(0.5))
-    assert not fed(breaker, "".join("x" if draw() < 0.10 else "." for _ in range(100_000)))
+    assert not fed(breaker, "".join("x" if draw() < 0.10 else "." for _ in range(100_000)), every_s=0.5)
     assert breaker.is_closed
     assert breaker.failures > 9_000
 
@@ -123,16 +162,25 @@ def test_a_hint_is_a_floor():
 
 def test_it_begins_anew_once_a_probe_is_answered():
     breaker = Breaker(steady(0.5))
-    fed(breaker, "x" * 20, every_s=1.0)
+    fed(breaker, "x" * 20, every_s=0.1)
     assert (breaker.is_closed, breaker.since_s) == (False, 0.0)
     breaker.probe_failed(30.0)
     breaker.close()
     assert (breaker.is_closed, breaker.since_s, breaker.next_probe_s) == (True, None, None)
     assert not fed(breaker, "x" * 19, from_s=40.0)
     assert breaker.is_closed
-    assert breaker.failed(60.0)
-    assert (breaker.since_s, breaker.next_probe_s) == (40.0, 65.0)
+    assert breaker.failed(41.0)
+    assert (breaker.since_s, breaker.next_probe_s) == (40.0, 46.0)
 
 
 def test_few_slots_are_open_right_after_an_outage():
     assert [restart_size(slots) for slots in (1, 3, 16, 40, 64, 1024)] == [1, 3, 4, 4, 6, 102]
+
+
+def test_a_tenth_of_what_comes_at_once_may_be_turned_away():
+    """Nothing is sent between the replies to what went out together: that says nothing."""
+    breaker = Breaker(steady(0.5))
+    for _ in range(25):
+        breaker.answers += 9
+        assert not breaker.failed(0.1, in_flight=256)
+    assert breaker.is_closed
