@@ -180,7 +180,7 @@ def test_few_slots_are_open_right_after_an_outage():
 def test_a_tenth_of_what_comes_at_once_may_be_turned_away():
     """Nothing is sent between the replies to what went out together: that says nothing."""
     breaker = Breaker(steady(0.5))
-    for _ in range(25):
+    for came in range(25):
         breaker.answers += 9
-        assert not breaker.failed(0.1, in_flight=256)
+        assert not breaker.failed(0.1, in_flight=256 - 10 * came)
     assert breaker.is_closed
