@@ -184,7 +184,7 @@ class Asker:
         if self._check is not None and verdict is OK and known is not None:
             verdict = self._check(known) or verdict
         self._settle(permit, verdict, reply, known)
-        self._pause(task, verdict)
+        self._pause(permit, verdict)
         came, http_status, body = (
             (reply.first_byte_ms, reply.status, reply.body) if isinstance(reply, Reply) else (None, None, b"")
         )
@@ -228,9 +228,11 @@ class Asker:
             usage = answer.usage if answer else None
             self._gate.settle(permit, usage.prompt_token_count if usage else None)
 
-    def _pause(self, task: OpenTask, verdict: Verdict) -> None:
+    def _pause(self, permit: Permit, verdict: Verdict) -> None:
         if verdict.kind is Kind.THROTTLED and verdict.quota is not None:
-            self._gate.pause(task.lane, verdict.quota, self._hinted(verdict))
+            self._gate.pause(permit.lane, verdict.quota, self._hinted(verdict))
+        elif verdict.kind is Kind.PARKED:  # at once: what ends while this is written down must not send another
+            self._gate.park(permit.lane, verdict.wait_s)
 
     async def _again(self, task: OpenTask, made: list[Turn]) -> Turn:
         """Let tenacity say after each turn, the one that was made first, whether to ask again, and when."""

@@ -25,6 +25,7 @@ from batcher.engine.closing import close_run, open_totals
 from batcher.engine.fresh import Fresh
 from batcher.engine.halt import Halt
 from batcher.engine.packing import packer_of
+from batcher.engine.parking import parking_of
 from batcher.engine.plan import Plan, described, make_plan, read_plan, state_of
 from batcher.engine.process import log_unawaited, of_a_run, of_careful_files
 from batcher.engine.progress import Summary
@@ -262,6 +263,7 @@ async def _ask_all(
             sealer=Sealer(plan, journal, options.failpoints, fresh, tally.spared),
             tally=tally,
             halt=halt,
+            parking=parking_of(plan, gate, worklist, options.wall_us),
         )
         lookout = Lookout(
             plan, session, tally, halt, done_before=before.done, show=options.show, command=options.command

@@ -9,8 +9,9 @@ from decimal import Decimal
 from batcher.errors import Exit
 from batcher.money.totals import Tokens, Totals
 from batcher.pacing.outage import Outage
+from batcher.pacing.permit import Parked
 
-__all__ = ["Outage", "Phase", "Snapshot", "Summary", "Tokens", "Totals"]
+__all__ = ["Outage", "Parked", "Phase", "Snapshot", "Summary", "Tokens", "Totals"]
 
 
 class Phase(enum.StrEnum):
@@ -31,7 +32,8 @@ class Snapshot:
         done_before: tasks that an earlier session had finished.
         in_flight, waiting: open tasks with a request out, and without.
         limited_by: what the next request waits for: `concurrency`, `requests/min`, `input tokens/min`, `requests/day`,
-            `journal`, `sealing` or empty; as it was most of the last seconds. `outage` while one goes on.
+            `journal`, `sealing`, `parked` (all that is left waits for a day quota) or empty; as it was most of the last
+            seconds. `outage` while one goes on.
         elapsed_s: of this session.
         rate_per_s: tasks finished a second, over the last seconds.
         eta_s: at the pace of the last minute; None while nobody can tell.
@@ -39,6 +41,7 @@ class Snapshot:
         projected_usd: what the whole run will have cost if the rest costs what this session did a task; None while
             nobody can tell, and where a price is unknown.
         outage: of the endpoint, while one goes on.
+        parked: whose rows wait for a day quota, and until when.
     """
 
     phase: Phase
@@ -55,6 +58,7 @@ class Snapshot:
     p95_ms: float | None = None
     projected_usd: Decimal | None = None
     outage: Outage | None = None
+    parked: tuple[Parked, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from batcher.engine.tally import Tally
 from batcher.engine.work import Work
 from batcher.errors import EndpointRefused, RunStopped
 from batcher.pacing.gate import Gate
-from batcher.pacing.permit import Permit
+from batcher.pacing.permit import Permit, go_on_after
 from batcher.records import Kind
 
 AGREE = 3
@@ -117,7 +117,7 @@ class Refusals:
         told = self._asker.scrubbed(ending.turn.verdict.message)
         return RunStopped(
             f"{ending.turn.attempt.model}: {ending.turn.verdict.reason}: {told}",
-            hint="type the same command again when the quota has reset",
+            hint=f"the quota has reset by then: {go_on_after(self._gate.opens_us(ending.task.lane))}",
         )
 
 

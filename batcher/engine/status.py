@@ -22,6 +22,7 @@ from batcher.engine.progress import Phase, Snapshot, Totals
 from batcher.errors import PlanChanged, StorageError
 from batcher.job.spec import Job
 from batcher.pacing.outage import Outage
+from batcher.pacing.permit import Parked
 from batcher.records import Status
 from batcher.store.disk import write_whole
 from batcher.store.rundir import RunDir, lock_owner, state_folder
@@ -136,6 +137,7 @@ def _as_json(snapshot: Snapshot) -> dict[str, Any]:
         "p95_ms": snapshot.p95_ms,
         "projected_usd": None if projected is None else f"{projected:f}",
         "outage": None if snapshot.outage is None else asdict(snapshot.outage),
+        "parked": [list(each) for each in snapshot.parked],
     }
 
 
@@ -148,6 +150,7 @@ def _snapshot(said: Mapping[str, Any]) -> Snapshot | None:
     known = now | {
         "projected_usd": None if projected is None else Decimal(projected),
         "outage": None if outage is None else Outage(**outage),
+        "parked": tuple(Parked(*each) for each in now.get("parked", ())),
     }
     return Snapshot(phase=Phase(said["phase"]), totals=Totals.from_json(said["totals"]), **known)
 

@@ -137,6 +137,7 @@ class Lookout:
             p95_ms=quantile_ms(latencies, 0.95),
             projected_usd=self._projected_usd(totals, left),
             outage=outage,
+            parked=session.parked,
         )
 
     def _limited_most(self) -> str:

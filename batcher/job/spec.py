@@ -190,6 +190,13 @@ class Endpoint(_Section):
     """Take proxies and netrc from the environment."""
 
 
+class OnDayQuota(enum.StrEnum):
+    """What a run does once nothing more may be sent today."""
+
+    STOP = "stop"  # it ends with exit code 4 and says when to type the same command again
+    WAIT = "wait"  # it stays and goes on when the quota is reset
+
+
 class Limits(_Section):
     """`[limits]`: what the endpoint allows us, for each model."""
 
@@ -198,6 +205,10 @@ class Limits(_Section):
     requests_per_minute: Annotated[float, Field(gt=0)] | None = None
     input_tokens_per_minute: Annotated[float, Field(gt=0)] | None = None
     requests_per_day: Annotated[int, Field(gt=0)] | None = None
+    on_day_quota: OnDayQuota = OnDayQuota.STOP
+    """Once a day quota is used up, by our count or by what the endpoint says: `stop` ends the run with exit code 4,
+    and it says when to go on; `wait` sits it out, until midnight in Los Angeles unless the endpoint names another
+    time. Rows that somebody else may answer go on meanwhile."""
     max_request_bytes: Annotated[int, Field(gt=0, le=104_857_600)] = 20_971_520
     """A request whose body is longer fails by itself, unsent. Google takes 100 MiB, proxies often 20 MiB or less."""
 

@@ -199,6 +199,20 @@ class Gate:
         if quota is not None and wait_s > 0:
             (self._lanes.get(lane) or self._lane(lane)).pause(quota.replace("_", " "), wait_s)
 
+    def park(self, lane: str, wait_s: float | None) -> None:
+        """Let a lane send nothing until its day or its spend allows it again; other lanes go on.
+
+        Args:
+            lane: as in `admit`, which raises `DayQuotaReached` for it from now on.
+            wait_s: as the server said; None is until the next Pacific midnight.
+        """
+        (self._lanes.get(lane) or self._lane(lane)).park(wait_s)
+
+    def opens_us(self, lane: str) -> int:
+        """When a lane may send again as far as its day is concerned, microseconds since the epoch; 0: now."""
+        known = self._lanes.get(lane)
+        return known.opens_us() if known is not None else 0
+
     def _lane(self, name: str) -> Lane:
         lane = self._lanes[name] = Lane(
             name,

@@ -8,10 +8,12 @@ from contextlib import ExitStack
 from math import inf
 
 from batcher.pacing.minute import MinuteQuota
+from batcher.pacing.park import parked_until_us
 from batcher.pacing.permit import (
     A_DAY,
     CONCURRENCY,
     INPUT_TOKENS_A_MINUTE,
+    PARKED,
     REQUESTS_A_MINUTE,
     DayQuotaReached,
     Permit,
@@ -37,6 +39,7 @@ class Lane:
         "_alarm",
         "_head",
         "_now",
+        "_parked_us",
         "_pauses",
         "_requests",
         "_scale",
@@ -72,6 +75,7 @@ class Lane:
         self._now = now
         self._wall_us = wall_us
         self._pauses: dict[str, float] = {}
+        self._parked_us = 0  # by the wall clock; there is a pause without an end until somebody sees that it is over
         self._head = (0, 0.0)  # what the one at the head asks for: tokens, and their variance
         self._alarm: asyncio.Future[None] | None = None
         # Many endpoints have no quota: their permits are all alike, and building one would cost more than the rest.
@@ -165,6 +169,30 @@ class Lane:
         self._pauses[quota] = max(until_s, self._pauses.get(quota, until_s))
         self._stir()
 
+    def park(self, wait_s: float | None) -> None:
+        """Let nothing go for a day's rest; who waits gets `DayQuotaReached`. `wait_s`: see `parked_until_us`."""
+        wall_us = self._wall_us()
+        if wait_s is not None or self._parked_us <= wall_us:  # else it is one of those that were on their way
+            self.park_until(parked_until_us(wait_s, wall_us, before_us=self._parked_us))
+
+    def park_until(self, until_us: int) -> None:
+        """Let nothing go until then, microseconds since the epoch."""
+        self._parked_us = max(self._parked_us, until_us)
+        self._pauses[PARKED] = inf
+        self._stir()
+
+    def opens_us(self) -> int:
+        """When it may send again as far as its day is concerned, microseconds since the epoch; 0: now."""
+        wall_us = self._wall_us()
+        if self._parked_us > wall_us:
+            return self._parked_us
+        self._pauses.pop(PARKED, None)
+        if self.day is not None and self.day.left(wall_us) <= 0:
+            return self.day.resets_at_us
+        now_s = self._now()
+        told = [until_s for quota, until_s in self._pauses.items() if quota.endswith(A_DAY) and until_s > now_s]
+        return wall_us + round((max(told) - now_s) * 1e6) if told else 0
+
     def _need(self, estimate: int) -> tuple[int, float]:
         if self._tokens is None:
             return 0, 0.0
@@ -180,7 +208,7 @@ class Lane:
 
         The last of the three says whether the slot is lent.
         """
-        self._check_day(self._now())
+        self._check_day()
         self._head = amount, doubt = self._need(estimate)
         with ExitStack() as undo:
             for quota, part in ((self._requests, 1), (self._tokens, amount)):
@@ -204,8 +232,8 @@ class Lane:
     async def _wait_while_held(self) -> None:
         """Wait until no pause and no window holds the head back."""
         while True:
+            self._check_day()
             now_s = self._now()
-            self._check_day(now_s)
             until_s, self.waits_for = self._held_until(now_s, *self._head)
             if until_s <= now_s:
                 return
@@ -220,13 +248,9 @@ class Lane:
             holds.append((self._tokens.window.earliest(now_s, amount, doubt), INPUT_TOKENS_A_MINUTE))
         return max(holds, default=(now_s, ""))
 
-    def _check_day(self, now_s: float) -> None:
-        if self.day is not None and self.day.left(self._wall_us()) <= 0:
-            raise DayQuotaReached(self.name, self.day.resets_at_us)
-        if self._paused(now_s):
-            for quota, until_s in self._pauses.items():
-                if quota.endswith(A_DAY):  # the server counts what we do not, or more of it than we do
-                    raise DayQuotaReached(self.name, self._wall_us() + round((until_s - now_s) * 1e6))
+    def _check_day(self) -> None:
+        if opens_us := self.opens_us():  # the server counts what we do not, or more of it than we do
+            raise DayQuotaReached(self.name, opens_us)
 
     async def _doze(self, wait_s: float) -> None:
         """Sleep, unless stirred before."""

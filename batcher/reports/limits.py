@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from collections.abc import Sequence
 
-from batcher.engine.progress import Outage, Snapshot
+from batcher.engine.progress import Outage, Parked, Snapshot
 
 _WORDS = {
     "open tasks": "rows waiting to be asked again",
     "outage": "an outage of the endpoint",
+    "parked": "a day quota",
     "retry budget": "the share of requests that ask again",
 }
 
@@ -20,15 +22,24 @@ def limit(name: str) -> str:
 
 
 def limit_now(snapshot: Snapshot) -> str:
-    """Name what holds a run back now; of an outage, since when and how long until it is tried next."""
+    """Name what holds a run back now; of an outage or a day quota, also when it goes on."""
     outage = snapshot.outage
-    return limit(snapshot.limited_by) if outage is None else f"outage {began(outage)}, {next_probe(outage)}"
+    if outage is not None:
+        return f"outage {began(outage)}, {next_probe(outage)}"
+    when = f" {until(snapshot.parked)}" if snapshot.limited_by == "parked" and snapshot.parked else ""
+    return f"{limit(snapshot.limited_by)}{when}"
 
 
 def began(outage: Outage) -> str:
     """Say when an outage began, by this machine's clock on the wall: `since 03:12`."""
     since = dt.datetime.fromtimestamp(outage.since_us / 1e6, dt.UTC).astimezone()
     return f"since {since:%H:%M}"
+
+
+def until(parked: Sequence[Parked]) -> str:
+    """Say when the first of those goes on that wait for a day quota, by this machine's clock: `until Fri 09:00`."""
+    opens_us = min(each.until_us for each in parked)
+    return f"until {dt.datetime.fromtimestamp(opens_us / 1e6, dt.UTC).astimezone():%a %H:%M}"
 
 
 def next_probe(outage: Outage) -> str:

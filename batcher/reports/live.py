@@ -14,7 +14,7 @@ from rich.text import Text
 
 from batcher.engine.progress import Outage, Phase, Snapshot, Totals
 from batcher.records import Status
-from batcher.reports.limits import began, limit, next_probe
+from batcher.reports.limits import began, limit, next_probe, until
 from batcher.reports.terminal import (
     dollars,
     milliseconds,
@@ -30,7 +30,7 @@ WIDTH = 39
 _LABEL = 9
 _CELL = 15  # two of them; they stay where they are whatever the numbers do, so that the eye finds them again
 _LEAST_BAR = 4
-_DROPPED_FIRST = ("cached", "wasted", "latency", "tokens", "rows", "requests", "cost", "limit")
+_DROPPED_FIRST = ("cached", "wasted", "latency", "tokens", "rows", "requests", "cost", "limit", "parked")
 
 Cell = tuple[str, str]
 """What is said, and rich's style of it."""
@@ -39,7 +39,7 @@ _NOTHING: Cell = ("", "")
 
 
 def block_lines(snapshot: Snapshot, *, columns: int, rows: int) -> list[Text]:
-    """Draw the run as it is now, in 1 to 10 lines.
+    """Draw the run as it is now, in 1 to 11 lines.
 
     Args:
         snapshot: the run now.
@@ -92,6 +92,9 @@ def _lines(snapshot: Snapshot) -> Iterator[tuple[str, Text]]:
     throttled: Cell = (f"{totals.throttled:,} got 429" if totals.throttled else "", "yellow")
     held = _line("limit", [(_limit(snapshot), "cyan"), throttled])
     yield "limit", _outage(snapshot.outage) if snapshot.outage else held
+    if snapshot.parked:
+        rows = sum(each.rows for each in snapshot.parked)
+        yield "parked", _line("parked", [(until(snapshot.parked), "bold yellow"), (f"{rows:,} wait", "yellow")])
     yield "pace", _pace(snapshot)
 
 

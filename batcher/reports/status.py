@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from batcher.engine.progress import Outage, Phase, Snapshot, Totals
-from batcher.reports.limits import limit_now
+from batcher.engine.progress import Outage, Parked, Phase, Snapshot, Totals
+from batcher.reports.limits import limit_now, until
 from batcher.reports.terminal import (
     duration,
     entry,
@@ -132,19 +132,27 @@ def _now(seen: Snapshot) -> Iterator[tuple[str, str]]:
     held_by = f"limited by {limit_now(seen)}" if seen.limited_by else ""
     pace_now = pace(seen.rate_per_s) if seen.rate_per_s else ""
     yield "time", " · ".join(filter(None, [duration(seen.elapsed_s), pace_now, left, held_by]))
+    for each in seen.parked:
+        yield "parked", f"{each.lane} {until([each])}: {each.rows:,} rows wait for its day quota"
     yield "seen last", seen.outage.said if seen.outage else ""
 
 
 def _now_json(seen: Snapshot | None) -> dict[str, Any]:
     """The same names whether somebody runs it or not; null when nobody does."""
     if seen is None:
-        return dict.fromkeys((*_NOW, "outage"))
+        return dict.fromkeys((*_NOW, "outage", "parked"))
     known = {name: getattr(seen, name) for name in _NOW}
     projected = seen.projected_usd
     return known | {
         "projected_usd": None if projected is None else f"{projected:f}",
         "outage": seen.outage and _outage_json(seen.outage),
+        "parked": [_parked_json(each) for each in seen.parked],
     }
+
+
+def _parked_json(parked: Parked) -> dict[str, Any]:
+    until_at = datetime.fromtimestamp(parked.until_us / 1e6, UTC)
+    return {"lane": parked.lane, "until": until_at.isoformat(), "rows": parked.rows}
 
 
 def _outage_json(outage: Outage) -> dict[str, Any]:

@@ -301,7 +301,15 @@ def withdraw_unsent(in_flight: frozenset[tuple[int, int]]) -> Callable[[sqlite3.
             "select a.task, a.n from admitted a"
             " left join attempt t on t.task = a.task and t.n = a.n where t.task is null"
         ).fetchall()
-        unsent = [row for row in rows if row not in in_flight]
+        withdraw([row for row in rows if row not in in_flight])(connection)
+
+    return work
+
+
+def withdraw(unsent: Iterable[tuple[int, int]]) -> Callable[[sqlite3.Connection], None]:
+    """Forget admissions that were never sent."""
+
+    def work(connection: sqlite3.Connection) -> None:
         connection.execute("begin immediate")
         connection.executemany("delete from admitted where task = ? and n = ?", unsent)
         connection.execute("commit")

@@ -18,6 +18,7 @@ from batcher.engine.closing import close_run, open_totals
 from batcher.engine.fresh import MOST_BYTES, Fresh
 from batcher.engine.halt import Halt
 from batcher.engine.packing import packer_of
+from batcher.engine.parking import parking_of
 from batcher.engine.plan import Plan, make_plan
 from batcher.engine.progress import Summary
 from batcher.engine.retry import reopen, standing
@@ -153,6 +154,7 @@ async def rigged(
             sealer=sealer or Sealer(plan, journal, failpoints, fresh),
             tally=tally,
             halt=halt,
+            parking=parking_of(plan, gate, worklist, clock),
             most_held_bytes=most_held_bytes,
         )
         yield Rig(

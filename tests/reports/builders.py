@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from batcher.engine.outlook import Assumed, Estimate, First, Forecast, Limit, Money, Pace, Setting, Span
-from batcher.engine.progress import Outage, Phase, Snapshot, Summary, Tokens, Totals
+from batcher.engine.progress import Outage, Parked, Phase, Snapshot, Summary, Tokens, Totals
 from batcher.errors import Exit
 from batcher.records import Status
 
@@ -40,6 +40,12 @@ def an_outage(probe_in_s: float | None = 6.3) -> Outage:
     """Since 03:12 by this machine's clock on the wall."""
     since_s = time.mktime((2026, 1, 1, 3, 12, 30, 0, 0, -1))
     return Outage(since_us=round(since_s * 1e6), probe_in_s=probe_in_s, said="http_503: overloaded")
+
+
+def some_parked(rows: int = 20) -> tuple[Parked, ...]:
+    """Until Friday, 09:00 by this machine's clock on the wall."""
+    until_s = time.mktime((2026, 1, 2, 9, 0, 0, 0, 0, -1))
+    return (Parked("https://host gemini-x", round(until_s * 1e6), rows),)
 
 
 def a_summary(**given: Any) -> Summary:
