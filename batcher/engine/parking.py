@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from batcher.asking.ask import Ending, OpenTask
+from batcher.engine.detours import Detours
 from batcher.engine.plan import Plan
 from batcher.engine.work import Work, WorkList
 from batcher.job.spec import OnDayQuota
@@ -37,11 +38,13 @@ class Ways(Protocol):
         ...
 
 
-def parking_of(plan: Plan, gate: Ways, worklist: WorkList, wall_us: Callable[[], int]) -> Parking:
+def parking_of(
+    plan: Plan, gate: Ways, worklist: WorkList, wall_us: Callable[[], int], detours: Detours | None = None
+) -> Parking:
     """Make the shelf that a plan's session needs."""
     of_many = "model" in plan.job.prompt.overrides or brings_request(plan.index.shape)
     waits = plan.job.limits.on_day_quota is OnDayQuota.WAIT
-    return Parking(gate, worklist, wall_us, waits=waits, most_rows=MOST_ROWS if of_many else _FEW_ROWS)
+    return Parking(gate, worklist, wall_us, waits=waits, most_rows=MOST_ROWS if of_many else _FEW_ROWS, detours=detours)
 
 
 class Parking:
@@ -52,17 +55,26 @@ class Parking:
         worklist: admits rows again.
         wall_us: microseconds since the epoch.
         waits: whether the run waits for a new day, or ends.
+        detours: where rows have several ways.
         most_rows: the shelf is full with so many.
     """
 
-    def __init__(
-        self, gate: Ways, worklist: WorkList, wall_us: Callable[[], int], *, waits: bool, most_rows: int = MOST_ROWS
+    def __init__(  # noqa: PLR0913
+        self,
+        gate: Ways,
+        worklist: WorkList,
+        wall_us: Callable[[], int],
+        *,
+        waits: bool,
+        most_rows: int = MOST_ROWS,
+        detours: Detours | None = None,
     ) -> None:
         self._gate = gate
         self._worklist = worklist
         self._wall_us = wall_us
         self._waits = waits
         self._most_rows = most_rows
+        self._detours = detours
         self._shelf: dict[str, list[tuple[OpenTask, Work]]] = {}
         self._moved = asyncio.Event()
         self._is_over = False
@@ -80,18 +92,26 @@ class Parking:
         return tuple(Parked(*each) for each in known if each[1])
 
     def takes(self, ending: Ending) -> bool:
-        """Whether a row that was sent away for the day stays in the run: somebody else may ask it, or it waits.
+        """Whether a row that was sent away stays in the run: somebody else may ask it, or it waits for another day.
 
         Of one that stays the slot is given back, and it has to be shelved.
         """
         verdict, permit = ending.turn.verdict, ending.turn.permit
         if verdict.kind is not Kind.PARKED:
-            return False
+            return self._detours is not None and self._goes_elsewhere(ending, self._detours)
         if not self._waits and self._gate.opens_us(ending.task.lane):
             return False
         tries = ending.task.tries
         tries[verdict.reason] = tries.get(verdict.reason, 0) + 1
         self._gate.free(permit)
+        return True
+
+    def _goes_elsewhere(self, ending: Ending, detours: Detours) -> bool:
+        if not detours.takes(ending):
+            return False
+        lane = ending.task.lane
+        if not self._waits and (opens_us := self._gate.opens_us(lane)):
+            raise DayQuotaReached(lane, opens_us)
         return True
 
     async def shelve(self, task: OpenTask, work: Work, why: DayQuotaReached | None = None) -> None:

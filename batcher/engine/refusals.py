@@ -11,6 +11,7 @@ from batcher.engine.tally import Tally
 from batcher.engine.work import Work
 from batcher.errors import EndpointRefused, RunStopped
 from batcher.pacing.gate import Gate
+from batcher.pacing.junction import Junction
 from batcher.pacing.permit import Permit, go_on_after
 from batcher.records import Kind
 
@@ -32,7 +33,7 @@ class Refusals:
         halt: ends the run when the refusals agree.
     """
 
-    def __init__(self, model: str, *, gate: Gate, asker: Asker, tally: Tally, halt: Halt) -> None:
+    def __init__(self, model: str, *, gate: Gate | Junction, asker: Asker, tally: Tally, halt: Halt) -> None:
         self._model = model
         self._gate = gate
         self._asker = asker

@@ -21,6 +21,7 @@ from batcher.engine.work import Chunk, Work, WorkList
 from batcher.errors import BatcherError
 from batcher.money.totals import Totals
 from batcher.pacing.gate import DayQuotaReached, Gate
+from batcher.pacing.junction import Junction
 from batcher.pacing.outage import Outage
 from batcher.pacing.permit import CONCURRENCY, PARKED, Parked, Permit
 from batcher.records import Status
@@ -50,7 +51,7 @@ class Session:
         plan: Plan,
         rows: Mapping[int, BlockRow],
         *,
-        gate: Gate,
+        gate: Gate | Junction,
         asker: Asker,
         worklist: WorkList,
         sealer: Sealer,

@@ -14,6 +14,7 @@ from batcher.engine.plan import Plan
 from batcher.engine.seal import Sealable
 from batcher.engine.spared import Spares
 from batcher.errors import StorageError
+from batcher.job.pool import pooled
 from batcher.money.totals import Totals
 from batcher.records import Kind, Outcome, Problem, Request, Row
 from batcher.rows.blocks import Block
@@ -92,7 +93,13 @@ class WorkList:
     """
 
     def __init__(
-        self, plan: Plan, journal: Journal, *, wall_us: Callable[[], int], secret: str, failpoints: FailPoints
+        self,
+        plan: Plan,
+        journal: Journal,
+        *,
+        wall_us: Callable[[], int],
+        secret: str | Sequence[str],
+        failpoints: FailPoints,
     ) -> None:
         self._plan = plan
         self._journal = journal
@@ -100,7 +107,7 @@ class WorkList:
         self._secret = secret
         self._failpoints = failpoints
         self._samples = plan.job.samples
-        self._look_ahead = LOOK_AHEAD_IN_A_DAY_QUOTA if plan.job.limits.requests_per_day else LOOK_AHEAD
+        self._look_ahead = LOOK_AHEAD_IN_A_DAY_QUOTA if pooled(plan.job).requests_per_day else LOOK_AHEAD
         self._schema = schema_of(plan.index.schema)
         self._heavy = bool(plan.builder.media)
         self._spares = Spares(plan) if plan.terms.spares else None

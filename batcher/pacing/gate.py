@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from batcher.pacing.lane import Lane
 from batcher.pacing.outage import Origin, Outage, OutageTooLong, Patience
+from batcher.pacing.park import FOR_GOOD_US
 from batcher.pacing.permit import CONCURRENCY, OPEN_TASKS, OUTAGE, RETRY_BUDGET, DayQuotaReached, Permit, Quotas
 from batcher.pacing.retries import RetryBudget
 from batcher.pacing.slots import Slots
@@ -34,6 +35,7 @@ class Gate:
         used_today: lane -> requests sent since the last Pacific midnight by earlier sessions.
         patience: how an outage is sat out.
         chance: uniform in [0, 1); without it, probes go in the middle of the time that they may go in.
+        credit: for open tasks, where several gates share one; made for these slots unless given.
 
     Attributes:
         breaker: whoever judges replies counts the good ones there, and reports the others to `origin`.
@@ -50,10 +52,11 @@ class Gate:
         used_today: Mapping[str, int] = MappingProxyType({}),
         patience: Patience = Patience(),  # noqa: B008  frozen
         chance: Callable[[], float] = lambda: 0.5,
+        credit: Slots | None = None,
     ) -> None:
         self._quotas = quotas
         self._slots = Slots(slots)
-        self._open = Slots(OPEN_TASKS_A_SLOT * slots)
+        self._open = credit or Slots(OPEN_TASKS_A_SLOT * slots)
         self._now = now
         self._wall_us = wall_us
         self._used_today = used_today
@@ -207,6 +210,19 @@ class Gate:
             wait_s: as the server said; None is until the next Pacific midnight.
         """
         (self._lanes.get(lane) or self._lane(lane)).park(wait_s)
+
+    def shut(self, lane: str) -> None:
+        """Let a lane send nothing any more."""
+        (self._lanes.get(lane) or self._lane(lane)).park_until(FOR_GOOD_US)
+
+    def shut_all(self) -> None:
+        """Let none of its lanes send anything any more."""
+        for lane in self._lanes.values():
+            lane.park_until(FOR_GOOD_US)
+
+    def give_back(self, permit: Permit) -> None:
+        """Give a slot back that was not used; one that was lent goes to the next."""
+        self._slots.give_back(lent=permit.is_probe)
 
     def opens_us(self, lane: str) -> int:
         """When a lane may send again as far as its day is concerned, microseconds since the epoch; 0: now."""

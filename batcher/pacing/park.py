@@ -13,8 +13,8 @@ _SOON_US = 5 * 60_000_000
 _MOST_US = 26 * 3_600_000_000
 """No day is longer (25 hours, when the clocks go back): a hint beyond that is a slip."""
 
-FOR_GOOD_US = 1 << 62
-"""When a lane sends again that never does."""
+FOR_GOOD_US = 253_000_000_000_000_000
+"""When a lane sends again that never does: late enough, and still a date."""
 
 
 def parked_until_us(wait_s: float | None, wall_us: int, *, before_us: int = 0) -> int:

@@ -30,6 +30,8 @@ class Terms:
         rates: the run's frozen rate card.
         images: whether the pictures of an answer are a column.
         spares: whether rows may have an answer that they did not pay for.
+        several: whether more than one endpoint is asked, so that of a lost attempt nobody knows who was.
+        fallbacks: whether another model than the planned one may have answered.
     """
 
     run_id: str
@@ -43,6 +45,8 @@ class Terms:
     raw: bool
     images: bool = False
     spares: bool = False
+    several: bool = False
+    fallbacks: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

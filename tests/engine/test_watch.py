@@ -10,6 +10,7 @@ from batcher.engine.progress import Phase
 from batcher.engine.watch import Lookout, snapshot_of_planning
 from batcher.errors import RunStopped
 from batcher.pacing.outage import Outage
+from batcher.pacing.permit import Parked
 from tests.builders import a_reply, an_outcome
 from tests.engine.sessions import echo, planned, prompts, rigged, until
 from tests.engine.test_tally import a_turn
@@ -55,6 +56,7 @@ class Busy:
     open_tasks: int = 0
     is_asking: bool = True
     outage: Outage | None = None
+    parked: tuple[Parked, ...] = ()
 
 
 class Watched:
