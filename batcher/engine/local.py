@@ -253,6 +253,7 @@ async def _ask_all(
             await lookout.over(work if teller is None else teller.over(work))
         left = frozenset((task.task, task.attempts) for task in asker.in_flight)
     if not journal.is_broken:
+        journal.forget_gathered()
         await journal.call(withdraw_unsent(left))
     return await close_run(
         plan,

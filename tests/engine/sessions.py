@@ -90,6 +90,7 @@ class Rig:
         await asyncio.wait_for(self.session.run(), timeout=20)
         left = frozenset((task.task, task.attempts) for task in self.asker.in_flight)
         if not self.journal.is_broken:
+            self.journal.forget_gathered()
             await self.journal.call(withdraw_unsent(left))
         return await self.close()
 

@@ -61,6 +61,7 @@ async def a_session(plan, server, wall_us, *, quotas=None, until_done=None):
             rig.halt.stop(Interrupted("stopped", signal_number=2))
         await running
         assert (rig.gate.in_flight, rig.gate.open_tasks) == (0, 0)
+        rig.journal.forget_gathered()
         await rig.journal.call(withdraw_unsent(frozenset()))
         return await rig.close(), clock()
 
