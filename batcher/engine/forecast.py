@@ -24,9 +24,11 @@ from batcher.engine.outlook import Assumed, Estimate, First, Forecast, Pace, Pri
 from batcher.engine.plan import Plan, check_new, check_same, check_still, draft_plan, read_plan, state_of
 from batcher.engine.reused import Source, sources_of
 from batcher.engine.status import read_status
+from batcher.engine.ways import place_of
 from batcher.errors import PlanChanged
 from batcher.job.fingerprint import fingerprint
 from batcher.job.load import Loaded
+from batcher.job.pool import pooled
 from batcher.job.spec import Job
 from batcher.records import Problem, Request, Row
 from batcher.rows.peek import Count, count_rows, is_small, some_rows
@@ -99,10 +101,15 @@ def forecast(  # noqa: PLR0913  what only the caller knows
     prices = Prices(card=plan.terms.rates, tier=job.request.service_tier or _STANDARD, at_us=_us(now))
     taken = estimate(looked.requests, assumed, count=to_send, samples=job.samples, prices=prices)
     models = dict.fromkeys(request.model for request in looked.requests)
+
+    def answered_by(model: str) -> Estimate:
+        asked = [request._replace(model=model) for request in looked.requests]
+        return estimate(asked, assumed, count=to_send, samples=job.samples, prices=prices)
+
     return Forecast(
         job=job.name,
         model=job.model,
-        endpoint=plan.terms.endpoint,
+        endpoint=", ".join(" ".join(filter(None, place_of(endpoint))) for endpoint in job.asked),
         run_dir=str(where),
         files=tuple((file.name, str(file.format), file.size) for file in plan.index.files),
         shape=str(plan.index.shape.kind),
@@ -121,6 +128,7 @@ def forecast(  # noqa: PLR0913  what only the caller knows
         estimate=taken,
         tier=prices.tier,
         flex=_flex(looked, assumed, taken, job.samples, prices),
+        behind=tuple((model, answered_by(model)) for model in job.fallback_models),
         card=f"{plan.terms.rates.version} ({plan.terms.rates.source})",
         price_changes=tuple(_changes(models, prices, now)),
         pace=_pace(job, taken, assumed),
@@ -240,7 +248,7 @@ def _changes(models: Mapping[str, None], prices: Prices, now: dt.datetime) -> It
 def _pace(job: Job, taken: Estimate, assumed: Assumed) -> Pace:
     each = Span(*(tokens / max(taken.requests, 1) for tokens in taken.input_tokens))
     return pace_of(
-        job.limits, requests=taken.requests, samples=job.samples, input_tokens=each, latency_s=assumed.latency_s
+        pooled(job), requests=taken.requests, samples=job.samples, input_tokens=each, latency_s=assumed.latency_s
     )
 
 

@@ -166,6 +166,7 @@ class Forecast:
         flex: the same in the flex tier; None where it is unknown or asked for anyway.
         card: the rate card: where it comes from and of which day.
         notes: one line each.
+        behind: each fallback model, and what all rows would cost if it answered them.
     """
 
     job: str
@@ -194,3 +195,4 @@ class Forecast:
     pace: Pace
     settings: tuple[Setting, ...]
     notes: tuple[str, ...]
+    behind: tuple[tuple[str, Estimate], ...] = ()

@@ -189,12 +189,13 @@ def _completed(draft: Draft) -> Job:
     files = tuple(_input(draft, at, file) for at, file in enumerate(job.input.files))
     media_root = _folder(draft, ("input", "media_root"), job.input.media_root)
     schema = _with_schema(draft, job.output.schema)
+    behind = _behind(draft, job)
     draft.stop_if_wrong()
     return job.model_copy(
         update={
             "model": job.model.removeprefix("models/"),
             "prompt": prompt,
-            "fallback_models": _behind(draft, job),
+            "fallback_models": behind,
             "endpoint": endpoints[0],
             "endpoints": endpoints if len(endpoints) > 1 else (),
             "input": job.input.model_copy(update={"files": files, "media_root": media_root}),
