@@ -238,6 +238,8 @@ class Asker:
             gate.pause(permit.lane, verdict.quota, self._hinted(verdict))
         elif verdict.kind is Kind.PARKED:  # at once: what ends while this is written down must not send another
             gate.park(permit.lane, verdict.wait_s)
+        if self._junction is not None and verdict.quota_id and verdict.quota_value:
+            self._junction.refused(permit.lane, verdict.quota_id, verdict.quota_value)
 
     async def _again(self, task: OpenTask, made: list[Turn]) -> Turn:
         """Let tenacity say after each turn, the one that was made first, whether to ask again, and when."""

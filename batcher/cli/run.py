@@ -185,7 +185,7 @@ def _naming(key: Secret, summary: Summary) -> Summary:
     """Say whose key it was when the endpoint refused us: most often another one was meant."""
     if summary.exit_code != Exit.REFUSED:
         return summary
-    return replace(summary, notes=(*summary.notes, f"asked with the {key.origin}"))
+    return replace(summary, notes=(*summary.notes, *(f"asked with the {each.origin}" for each in key.all)))
 
 
 def flags_of(given: Mapping[str, Any]) -> dict[str, Any]:

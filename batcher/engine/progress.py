@@ -41,7 +41,7 @@ class Snapshot:
         projected_usd: what the whole run will have cost if the rest costs what this session did a task; None while
             nobody can tell, and where a price is unknown.
         outage: of the endpoint, while one goes on.
-        parked: whose rows wait for a day quota, and until when.
+        parked: who has used up the day, until when, and how many rows wait for that.
     """
 
     phase: Phase

@@ -118,8 +118,9 @@ class Session:
 
     @property
     def parked(self) -> tuple[Parked, ...]:
-        """Whose rows wait for another day, and until when."""
-        return self._parking.parked if self._parking.rows else ()
+        """Who has used up the day, until when, and how many rows wait for that."""
+        shelved = self._parking.parked if self._parking.rows else ()
+        return shelved or (self._gate.parked if isinstance(self._gate, Junction) else ())
 
     @property
     def is_asking(self) -> bool:

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 from batcher.errors import EndpointRefused
 from batcher.pacing.gate import OPEN_TASKS_A_SLOT, Gate
+from batcher.pacing.kin import Family
 from batcher.pacing.outage import Outage, OutageTooLong
 from batcher.pacing.park import FOR_GOOD_US
-from batcher.pacing.permit import OPEN_TASKS, OUTAGE, DayQuotaReached, Permit
+from batcher.pacing.permit import OPEN_TASKS, OUTAGE, DayQuotaReached, Parked, Permit
 from batcher.pacing.routes import Rota, Route
 from batcher.pacing.slots import Slots
 
@@ -53,6 +54,7 @@ class Junction:
         self._rotas: dict[str, Rota] = {}
         self._gate_of: dict[str, Gate] = {}
         self._gone: dict[int, str] = {}  # endpoints that have left the run, and why
+        self._families: dict[str, Family] = {}  # of lanes that may be of one project
         self._last_words = ""
 
     @property
@@ -126,7 +128,7 @@ class Junction:
             gate = self._gates[route.gate]
             permit = gate.admit_now(route.lane, tokens) or self._probe(gate, route, tokens)
             if permit is not None:
-                rota.took(route, tried)
+                self._took(rota, route, tried)
                 return permit
         return None
 
@@ -197,6 +199,23 @@ class Junction:
         """The lanes of one endpoint, as far as they are known."""
         return frozenset(lane for lane, gate in self._gate_of.items() if gate is self._gates[no])
 
+    @property
+    def parked(self) -> tuple[Parked, ...]:
+        """Lanes that have used up their day, and until when."""
+        opens = ((lane, gate.opens_us(lane)) for lane, gate in self._gate_of.items())
+        return tuple(Parked(lane, opens_us, 0) for lane, opens_us in opens if 0 < opens_us < FOR_GOOD_US)
+
+    def refused(self, lane: str, quota_id: str, size: int) -> None:
+        """A lane was told that a quota is full: where it shares that with another, the keys are of one project."""
+        family = self._families.get(lane)
+        kin = None if family is None else family.refused(lane, quota_id, size, self._wall_us())
+        if kin is not None:
+            sent = " and ".join(f"{count:,}" for count in kin.sent)
+            self._told(
+                f"{kin.one} and {kin.other} seem to be keys of one project, which share its quotas: both have run into"
+                f" {quota_id} of {size:,} with {sent} requests"
+            )
+
     def no_of(self, permit: Permit) -> int:
         """The number of the endpoint that a permit is for."""
         return self._gates.index(self._gate_of[permit.lane])
@@ -206,7 +225,13 @@ class Junction:
         if rota is None:
             rota = self._rotas[lane] = Rota(self._routes(lane))
             self._gate_of |= {route.lane: self._gates[route.gate] for route in rota.routes}
+            self._families |= _families(route.lane for route in rota.routes)
         return rota
+
+    def _took(self, rota: Rota, route: Route, tried: Sequence[Route]) -> None:
+        rota.took(route, tried)
+        if (family := self._families.get(route.lane)) is not None:
+            family.sent(route.lane, self._wall_us())
 
     def _opens_us(self, route: Route) -> int:
         return FOR_GOOD_US if route.gate in self._gone else self._gates[route.gate].opens_us(route.lane)
@@ -245,7 +270,7 @@ class Junction:
                 if error is not None and not isinstance(error, DayQuotaReached):
                     raise error
             return None
-        rota.took(routes[won], routes)
+        self._took(rota, routes[won], routes)
         return waits[won].result()
 
     def _undone(self, wait: asyncio.Future[Permit]) -> None:
@@ -270,3 +295,13 @@ class Junction:
 def credit_for(slots: int) -> Slots:
     """Open-task credit for so many slots, over all endpoints."""
     return Slots(OPEN_TASKS_A_SLOT * slots)
+
+
+def _families(lanes: Iterable[str]) -> dict[str, Family]:
+    """Lane -> its family, where it has one: lanes name their origin first and their model last."""
+    alike: dict[tuple[str, str], set[str]] = {}
+    for lane in lanes:
+        words = lane.split(" ")
+        alike.setdefault((words[0], words[-1]), set()).add(lane)
+    families = ((members, Family(frozenset(members))) for members in alike.values() if len(members) > 1)
+    return {lane: family for members, family in families for lane in members}

@@ -94,7 +94,8 @@ def _lines(snapshot: Snapshot) -> Iterator[tuple[str, Text]]:
     yield "limit", _outage(snapshot.outage) if snapshot.outage else held
     if snapshot.parked:
         rows = sum(each.rows for each in snapshot.parked)
-        yield "parked", _line("parked", [(until(snapshot.parked), "bold yellow"), (f"{rows:,} wait", "yellow")])
+        waiting = f"{rows:,} wait" if rows else ""
+        yield "parked", _line("parked", [(until(snapshot.parked), "bold yellow"), (waiting, "yellow")])
     yield "pace", _pace(snapshot)
 
 

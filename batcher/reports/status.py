@@ -133,7 +133,8 @@ def _now(seen: Snapshot) -> Iterator[tuple[str, str]]:
     pace_now = pace(seen.rate_per_s) if seen.rate_per_s else ""
     yield "time", " · ".join(filter(None, [duration(seen.elapsed_s), pace_now, left, held_by]))
     for each in seen.parked:
-        yield "parked", f"{each.lane} {until([each])}: {each.rows:,} rows wait for its day quota"
+        waiting = f"{each.rows:,} rows wait" if each.rows else "others are asked"
+        yield "parked", f"{each.lane} has used up its day, {until([each])}: {waiting}"
     yield "seen last", seen.outage.said if seen.outage else ""
 
 

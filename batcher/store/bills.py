@@ -16,6 +16,8 @@ from batcher.records import Answer, Attempt, Billed, Outcome, Status, Usage
 
 _NO_ANSWER = Answer()
 NO_USAGE = Usage()
+REBUILT = "rebuilt"
+"""The reason of attempts that are known from their rows only."""
 _NO_BUCKETS = Buckets()
 _USABLE = frozenset({Status.OK, Status.TRUNCATED})
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from batcher.money.cost import Priced
 from batcher.records import Answer, Attempt, Candidate, Kind, Outcome, Place, Status
 from batcher.store import schemas
-from batcher.store.bills import Earlier, Read, Terms, cost_fusd_of, is_plain, reserve_usd, row_bills
+from batcher.store.bills import REBUILT, Earlier, Read, Terms, cost_fusd_of, is_plain, reserve_usd, row_bills
 from batcher.store.nested import (
     candidates,
     constant,
@@ -224,8 +224,8 @@ def _places(tried: Attempt, terms: Terms) -> dict[str, pa.Array]:
         return {"project": constant(terms.project, count), "endpoint": constant(terms.endpoint, count)}
     planned = Place(terms.endpoint, terms.project)
     places = [
-        place or (None if terms.several and verdict is Kind.LOST else planned)
-        for place, verdict in zip(columns.place, columns.verdict, strict=True)
+        place or (None if terms.several and (verdict is Kind.LOST or reason == REBUILT) else planned)
+        for place, verdict, reason in zip(columns.place, columns.verdict, columns.reason, strict=True)
     ]
     return {
         "project": pa.array([place and place.project for place in places], pa.string()),

@@ -324,3 +324,18 @@ def test_of_an_input_that_is_not_read_whole_it_says_what_it_has_seen(loaded, her
     (note,) = [note for note in found.notes if "repeat" in note]
     assert "rows looked at, " in note
     assert note.endswith(" repeat an earlier one's request: --dedup would ask each request once")
+
+
+def test_the_models_behind_the_first_have_their_price_and_every_endpoint_its_share(here, loaded, endpoint):
+    write_lines(here / "p.jsonl", [{"prompt": WORDS}] * 10)
+    two = [{"base_url": endpoint.url, "project": each, "limits": {"requests_per_minute": 30}} for each in "ab"]
+    given = loaded(fallback_models=["gemini-2.5-pro", "gemini-unheard-of"], endpoint=two)
+    seen = forecast(given, here / "out" / "a", limit=None, now=NOW, stdin=None, command="")
+
+    (first, dearer), (second, unknown) = seen.behind
+    assert (first, second) == ("gemini-2.5-pro", "gemini-unheard-of")
+    assert dearer.cost_usd.likely > seen.estimate.cost_usd.likely
+    assert unknown.cost_usd is None
+    assert seen.endpoint == f"{endpoint.url} a, {endpoint.url} b"
+    (minute,) = [limit for limit in seen.pace.limits if limit.name == "requests/min"]
+    assert minute.rows_per_min.likely == 60

@@ -89,8 +89,10 @@ def test_a_day_quota_says_until_when_and_for_how_many():
     out = a_snapshot(tasks=164, limited_by="parked", rate_per_s=0.0, parked=some_parked())
     assert status_lines(Seen(now=out), now=NOW)[7:9] == [
         "  time      1.0 s · limited by a day quota until Fri 09:00",
-        "  parked    https://host gemini-x until Fri 09:00: 20 rows wait for its day quota",
+        "  parked    https://host gemini-x has used up its day, until Fri 09:00: 20 rows wait",
     ]
+    nobody = a_snapshot(tasks=164, parked=some_parked(0))
+    assert status_lines(Seen(now=nobody), now=NOW)[8].endswith("until Fri 09:00: others are asked")
     (parked,) = some_parked()
     until = datetime.fromtimestamp(parked.until_us / 1e6, UTC).isoformat()
     assert status_json(Seen(now=out))["parked"] == [{"lane": parked.lane, "until": until, "rows": 20}]

@@ -166,6 +166,19 @@ def test_the_next_model_answers_where_the_first_is_not_served(tmp_path):
     proved(tmp_path / "out")
 
 
+def test_two_keys_of_one_project_are_recognised_and_said_once(tmp_path):
+    watched = Watched()
+    quotas = (Quota(requests_per_day=40),)
+    shared = Settings(seed=7, quotas=quotas, projects=dict.fromkeys(KEYS, "one"), latency=Latency.fixed(0.002))
+    with emulators(shared) as (one,):
+        summary = run(job_over(tmp_path, [one.url, one.url]), tmp_path / "out", watched)
+        assert one.totals().by_status["200"] == 40
+    assert (summary.exit_code, summary.totals.done) == (Exit.STOPPED, 40)
+    (told,) = [line for line in watched.logged if "keys of one project" in line]
+    assert f"{one.url} p1 {MODEL}" in told
+    assert f"{one.url} p2 {MODEL}" in told
+
+
 def test_no_key_is_written_anywhere(tmp_path):
     with emulators(Settings(seed=7, keys=("another",)), Settings(seed=7)) as (one, two):
         run(job_over(tmp_path, [one.url, two.url]), tmp_path / "out")
