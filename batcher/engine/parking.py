@@ -16,6 +16,7 @@ from batcher.engine.plan import Plan
 from batcher.engine.work import Work, WorkList
 from batcher.job.spec import OnDayQuota
 from batcher.pacing.gate import DayQuotaReached
+from batcher.pacing.park import FOR_GOOD_US
 from batcher.pacing.permit import Parked, Permit
 from batcher.records import Kind
 from batcher.rows.conversion import brings_request
@@ -138,7 +139,7 @@ class Parking:
         """The rows that may go again, admitted, at most so many at a time; ends once it is told that all is `over`."""
         while not self._is_over:
             self._moved.clear()
-            lane = next((lane for lane in self._shelf if not self._gate.opens_us(lane)), None)
+            lane = next((lane for lane in self._shelf if self._goes_now(lane)), None)
             if lane is None:
                 await self._rest()
                 continue
@@ -154,6 +155,11 @@ class Parking:
         """Nothing can come here any more."""
         self._is_over = True
         self._moved.set()
+
+    def _goes_now(self, lane: str) -> bool:
+        """Whether the rows of a lane go back: it is open, or nothing is to be waited for and the gate has to say so."""
+        opens_us = self._gate.opens_us(lane)
+        return not self._waits or not opens_us or opens_us >= FOR_GOOD_US
 
     async def _rest(self) -> None:
         opens_us = min((self._gate.opens_us(lane) for lane in self._shelf), default=None)

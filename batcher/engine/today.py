@@ -16,7 +16,7 @@ import pyarrow.dataset as ds
 from batcher.engine.plan import Plan
 from batcher.engine.ways import lane_of, routes_of
 from batcher.errors import StorageError
-from batcher.job.pool import pooled
+from batcher.job.pool import has_day_quota
 from batcher.records import Billed
 from batcher.store.blockfile import BlockFile
 from batcher.store.blocks import BlockRow, State, read_sent
@@ -42,7 +42,7 @@ async def used_today(plan: Plan, rows: Mapping[int, BlockRow], journal: Journal,
     Raises:
         StorageError: the ledger or a block's plan is damaged.
     """
-    if pooled(plan.job).requests_per_day is None:
+    if not has_day_quota(plan.job):
         return {}
     since_us = pacific_midnight_before(now_us)
     files = _published(plan, rows)

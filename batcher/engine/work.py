@@ -14,7 +14,7 @@ from batcher.engine.plan import Plan
 from batcher.engine.seal import Sealable
 from batcher.engine.spared import Spares
 from batcher.errors import StorageError
-from batcher.job.pool import pooled
+from batcher.job.pool import has_day_quota
 from batcher.money.totals import Totals
 from batcher.records import Kind, Outcome, Problem, Request, Row
 from batcher.rows.blocks import Block
@@ -107,7 +107,7 @@ class WorkList:
         self._secret = secret
         self._failpoints = failpoints
         self._samples = plan.job.samples
-        self._look_ahead = LOOK_AHEAD_IN_A_DAY_QUOTA if pooled(plan.job).requests_per_day else LOOK_AHEAD
+        self._look_ahead = LOOK_AHEAD_IN_A_DAY_QUOTA if has_day_quota(plan.job) else LOOK_AHEAD
         self._schema = schema_of(plan.index.schema)
         self._heavy = bool(plan.builder.media)
         self._spares = Spares(plan) if plan.terms.spares else None

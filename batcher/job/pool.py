@@ -28,6 +28,11 @@ def pooled(job: Job) -> Limits:
     )
 
 
+def has_day_quota(job: Job) -> bool:
+    """Whether the requests of a day have to be counted, at one endpoint at least."""
+    return any(limits_of(job, endpoint).requests_per_day is not None for endpoint in job.asked)
+
+
 def _sum(limits: Iterable[float | None]) -> float | None:
     known = list(limits)
     return None if None in known else sum(limit for limit in known if limit is not None)

@@ -7,10 +7,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from batcher.engine.parking import Parking
 from batcher.errors import Exit, Interrupted
 from batcher.pacing.gate import Quotas
+from batcher.pacing.park import FOR_GOOD_US
 from batcher.records import Status
 from batcher.store.blocks import withdraw_unsent
+from tests.asking.stage import open_task
 from tests.engine.sessions import DAY_QUOTA, echo, planned, prompts, refusal, rigged, until
 from tests.fakes import FakeClock, ScriptedTransport, run_unhurried
 
@@ -165,3 +168,35 @@ async def test_who_waits_says_until_when_and_counts_nothing_as_sent(tmp_path):
         await running
         summary = await rig.close()
     assert (summary.exit_code, summary.totals.done) == (Exit.INTERRUPT, 10)
+
+
+class Said:
+    """A gate that says when a lane opens, and a work list that remembers whom it admitted."""
+
+    def __init__(self, opens_us: int) -> None:
+        self.at_us = opens_us
+        self.admitted: list[int] = []
+
+    def opens_us(self, lane: str) -> int:
+        return self.at_us
+
+    async def admit(self, tasks) -> None:
+        self.admitted += [task.task for task in tasks]
+
+
+@pytest.mark.parametrize(
+    ("waits", "opens_us", "goes"),
+    [(True, 0, True), (True, 3600_000_000, False), (True, FOR_GOOD_US, True), (False, 3600_000_000, True)],
+)
+async def test_nothing_stays_on_the_shelf_that_nothing_can_come_of(waits, opens_us, goes):
+    """A lane that closes behind a shelved row is for the gate to tell, which ends the run; it must not hang."""
+    said = Said(opens_us)
+    parking = Parking(said, said, lambda: 0, waits=waits)
+    await parking.shelve(open_task(7), None)
+    back = parking.back(64)
+    taking = asyncio.ensure_future(anext(back))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert (taking.done(), said.admitted, parking.rows) == ((True, [7], 0) if goes else (False, [], 1))
+    parking.over()
+    await asyncio.gather(taking, return_exceptions=True)

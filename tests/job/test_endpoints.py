@@ -7,7 +7,7 @@ import pytest
 from batcher.errors import JobError
 from batcher.job.fingerprint import anchor, fingerprint
 from batcher.job.load import load_job, revised
-from batcher.job.pool import limits_of, pooled
+from batcher.job.pool import has_day_quota, limits_of, pooled
 
 TWO = """
 model = "gemini-x"
@@ -59,6 +59,13 @@ def test_limits_are_each_endpoints_own_or_the_jobs_and_add_up(tmp_path):
     assert (first.concurrency, first.requests_per_minute) == (8, 100)
     assert (second.concurrency, second.requests_per_minute) == (2, 30)
     assert (pooled(job).concurrency, pooled(job).requests_per_minute, pooled(job).requests_per_day) == (10, 130, None)
+
+
+def test_the_day_is_counted_where_one_endpoint_has_a_quota_of_it(tmp_path):
+    assert not has_day_quota(load(tmp_path, TWO).job)
+    job = load(tmp_path, TWO, **{"endpoint.2.limits.requests_per_day": 10}).job
+    assert has_day_quota(job)
+    assert pooled(job).requests_per_day is None  # together they have no limit
 
 
 def test_a_job_comes_back_from_a_run_directory_as_it_was(tmp_path):
