@@ -224,6 +224,13 @@ class Answer:
     error: Mapping[str, Any] | None = None
 
 
+class Place(NamedTuple):
+    """Who was asked, as the ledger names it: an origin, and the owner of its quotas there."""
+
+    endpoint: str
+    project: str
+
+
 class Attempt(NamedTuple):
     """One HTTP request and what became of it: the facts of a ledger row, and the raw body.
 
@@ -234,6 +241,7 @@ class Attempt(NamedTuple):
         waited_ms: time in the gate and in backoff before this request.
         service_tier: of the reply's header, None when it sent none.
         reserve_input, reserve_output: token bounds held while nobody knew.
+        place: who was asked; None where the plan names the only one there is, and where nobody knows.
         body: the raw reply body; empty when there is none.
     """
 
@@ -252,6 +260,7 @@ class Attempt(NamedTuple):
     service_tier: str | None
     reserve_input: int
     reserve_output: int
+    place: Place | None = None
     body: bytes = b""
 
 

@@ -6,6 +6,8 @@ import asyncio
 import math
 import random
 import selectors
+import sys
+import threading
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -79,6 +81,46 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 def run_virtual(main: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end on a virtual loop of its own, and return what it returned."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(main)
+
+
+class UnhurriedSelector(VirtualSelector):
+    """For runs that write to a real disk: no time passes as long as a thread works that was begun under this loop."""
+
+    PATIENCE_S = 20.0  # until it is a deadlock: such a thread may be waiting for the disk
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._others = set(sys._current_frames())
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is not None and timeout > 1 and (ready := selectors.DefaultSelector.select(self, 0.005)):
+            return ready  # whoever was just woken shows no sign of it yet
+        while timeout is not None and timeout > 0 and self._is_a_thread_busy():
+            if ready := selectors.DefaultSelector.select(self, 0.002):
+                return ready
+        return super().select(timeout)
+
+    def _is_a_thread_busy(self) -> bool:
+        working = (
+            frame.f_code.co_name
+            for thread, frame in sys._current_frames().items()
+            if thread != threading.get_ident() and thread not in self._others
+        )
+        return any(name not in {"_serve", "_worker"} for name in working)  # these are the journal's and the pool's rest
+
+
+class UnhurriedLoop(VirtualLoop):
+    """A virtual loop whose hours wait for the disk."""
+
+    def __init__(self) -> None:
+        self._virtual = UnhurriedSelector()
+        asyncio.SelectorEventLoop.__init__(self, self._virtual)
+
+
+def run_unhurried(main: Coroutine[Any, Any, T]) -> T:
+    """As `run_virtual`, for what writes to a real disk."""
+    with asyncio.Runner(loop_factory=UnhurriedLoop) as runner:
         return runner.run(main)
 
 

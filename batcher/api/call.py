@@ -11,7 +11,7 @@ from typing import Any
 
 from batcher.api.rows import Rows, check_rows
 from batcher.errors import JobError
-from batcher.job.key import Secret, given_key, read_key
+from batcher.job.key import Secret, given_key, read_keys
 from batcher.job.load import load_job, revised
 from batcher.job.spec import InputFormat, Job
 
@@ -186,6 +186,5 @@ def _absolute(job: Job) -> Job:
 
 
 def _key(given: str | Secret | None, job: Job, environ: Mapping[str, str]) -> Secret:
-    if given is None:
-        return read_key(job.endpoint, environ)
-    return given if isinstance(given, Secret) else given_key(given, source="key=")
+    first = given_key(given, source="key=") if isinstance(given, str) else given
+    return read_keys(job, environ, first=first)

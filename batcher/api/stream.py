@@ -18,6 +18,7 @@ from batcher.engine.outcomes import TaskOutcome
 from batcher.engine.progress import Snapshot
 from batcher.engine.work import LOOK_AHEAD
 from batcher.errors import Interrupted, RunStopped
+from batcher.job.pool import pooled
 
 _OPEN_FOR_EACH_SLOT = 4
 _CHUNKS_ON_THE_WAY = 4  # made, queued and being sent; room for them is no room in the buffer
@@ -39,7 +40,7 @@ async def started(call: Call, progress: Progress, buffer: int | None) -> tuple[W
     what = await asyncio.to_thread(ready, call, os.environ)
     channel = None
     if buffer is not None:
-        in_work = what.job.limits.concurrency * _OPEN_FOR_EACH_SLOT + LOOK_AHEAD * _CHUNKS_ON_THE_WAY
+        in_work = pooled(what.job).concurrency * _OPEN_FOR_EACH_SLOT + LOOK_AHEAD * _CHUNKS_ON_THE_WAY
         channel = Channel(buffer + in_work)
     worker = Worker(what, show=show, log=log, listener=channel)
     if channel is not None:

@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tenacity import DoSleep, RetryCallState, Retrying, retry_if_result
 
-from batcher.asking.health import Health
 from batcher.asking.room import SMALL_BYTES
 from batcher.asking.scrub import scrub
 from batcher.asking.transport import Transport
+from batcher.asking.ways import NO_WAY, Way, way_of
 from batcher.gemini.origin import loads
 from batcher.gemini.refusal import OK, Verdict, backoff_s, hinted_s, judge, status_of
 from batcher.gemini.reply import Cut, Unreadable, read
 from batcher.job.spec import Retry
 from batcher.pacing.gate import Gate
+from batcher.pacing.junction import Junction
 from batcher.pacing.permit import BACKOFF, RETRY_BUDGET, Permit
 from batcher.records import Answer, Attempt, Billed, Kind, NoReply, Outcome, Problem, Reply, Request, Status
 from batcher.store.frames import pack_attempt, pack_outcome
@@ -62,6 +63,7 @@ class OpenTask:
         active_s: time spent asking and backing off, without the time the gate made it wait, be it for an outage to end.
         waiting: asleep or at the gate: it holds no slot and may be cancelled without loss.
         waits_for: what a waiting one waits for, where it is not the gate's to say; see `Straggler`.
+        asked_at: the lane of the last request, where a run has several ways.
     """
 
     task: int
@@ -75,6 +77,7 @@ class OpenTask:
     waiting: bool = False
     waits_for: str = ""
     tries: dict[str, int] = field(default_factory=dict)
+    asked_at: str = ""
 
 
 class Ending(NamedTuple):
@@ -115,33 +118,35 @@ class Asker:
         journal: where every attempt is kept before its slot is given back.
         retry: how often and how long.
         world: time and chance.
-        secret: the key, to scrub it from a server's messages.
+        secret: the key, to scrub it from a server's messages; of several endpoints, all keys.
         on_turn: told of every judged request, for the totals.
         check: judges an answer that is otherwise in order by what the job asks of its text; None where it asks nothing.
         streamed: whether the door asks for streams.
+        ways: lane -> what goes with it, for runs with several; None: one door and one gate serve all lanes.
     """
 
     def __init__(  # noqa: PLR0913  the edges of the world, each handed in
         self,
         *,
         door: Transport,
-        gate: Gate,
+        gate: Gate | Junction,
         journal: Journal,
         retry: Retry,
         world: World,
-        secret: str,
+        secret: str | Sequence[str],
         on_turn: Callable[[Turn], object],
         check: Callable[[Answer], Verdict | None] | None = None,
         streamed: bool = False,
+        ways: Mapping[str, Way] | None = None,
     ) -> None:
-        self._door = door
+        self._secrets = (secret,) if isinstance(secret, str) else tuple(secret)
         self._gate = gate
-        self._breaker = gate.breaker
-        self._health = Health(gate, secret=secret, max_hint_s=retry.max_hint_s)
+        self._junction = None if isinstance(gate, Gate) else gate
+        self._ways = ways
+        self._way: Way = way_of(door, gate, self._secrets, retry.max_hint_s) if isinstance(gate, Gate) else NO_WAY
         self._journal = journal
         self._retry = retry
         self._world = world
-        self._secret = secret
         self._on_turn = on_turn
         self._check = check
         self._streamed = streamed
@@ -152,7 +157,7 @@ class Asker:
         self._retrying = Retrying(
             retry=retry_if_result(_asks_again),
             stop=lambda state: self._spent(_task_of(state), _turn_of(state).verdict),
-            wait=lambda state: self._wait_s(_task_of(state), _turn_of(state).verdict),
+            wait=lambda state: self._wait_s(_task_of(state), _turn_of(state)),
             retry_error_callback=_turn_of,
         )
         self._retrying.begin()
@@ -177,24 +182,28 @@ class Asker:
     async def _turn(self, task: OpenTask, permit: Permit) -> Turn:
         task.attempts += 1
         sent_at = self._world.wall_us()
+        way, request = self._way, task.request
+        if self._ways is not None:
+            way, task.asked_at = self._ways[permit.lane], permit.lane
+            request = way.request(request)
         self.in_flight.add(task)
-        reply = await self._door.post(task.request)
+        reply = await way.door.post(request)
         self.in_flight.discard(task)
         answer = _answer_of(reply, streamed=self._streamed)
         verdict = judge(reply, answer, _date_of(sent_at, reply))
         known = answer if isinstance(answer, Answer) else answer.answer if isinstance(answer, Cut) else None
         if self._check is not None and verdict is OK and known is not None:
             verdict = self._check(known) or verdict
-        self._settle(permit, verdict, reply, known)
+        _settle(way.gate, permit, verdict, reply, known)
         if verdict is not OK:
-            self._throttled(task, verdict)
+            self._throttled(way.gate, permit, verdict)
         came, http_status, body = (
             (reply.first_byte_ms, reply.status, reply.body) if isinstance(reply, Reply) else (None, None, b"")
         )
         attempt = Attempt(  # by place: by name it costs twice as much, and so do the others below
             task.task,
             task.attempts,
-            task.request.model,
+            request.model,
             sent_at,
             reply.latency_ms,
             came,
@@ -204,17 +213,19 @@ class Asker:
             verdict.quota_id,
             (permit.waited_s + task.backoff_s) * 1000,
             verdict.billed,
-            _tier_of(reply, self._secret),
+            _tier_of(reply, self._secrets),
             task.request.input_bound,
             task.request.output_bound,
+            way.place,
             body,
         )
-        if verdict is OK and self._breaker.is_closed:  # nearly every reply
-            self._breaker.answers += 1
+        if verdict is OK and way.gate.breaker.is_closed:  # nearly every reply
+            way.gate.breaker.answers += 1
+            way.answers += 1
             had_a_chance = True
         else:
             is_new = task.attempts == 1 + sum(task.tries.values())
-            had_a_chance = not self._health.report(permit, verdict, used=task.counted, is_new=is_new)
+            had_a_chance = not way.health.report(permit, verdict, used=task.counted, is_new=is_new)
         if had_a_chance:
             task.counted += verdict.counted
             task.active_s += reply.latency_ms / 1000
@@ -222,24 +233,22 @@ class Asker:
         self._on_turn(turn)
         return turn
 
-    def _settle(self, permit: Permit, verdict: Verdict, reply: Reply | NoReply, answer: Answer | None) -> None:
-        if isinstance(reply, NoReply) and not reply.sent:
-            self._gate.unsent(permit)
-        elif verdict.kind is Kind.THROTTLED and verdict.billed is Billed.NO:
-            self._gate.settle(permit, 0)  # a refused request is not counted against the token quota
-        else:
-            usage = answer.usage if answer else None
-            self._gate.settle(permit, usage.prompt_token_count if usage else None)
+    def _way_of(self, permit: Permit) -> Way:
+        return self._way if self._ways is None else self._ways[permit.lane]
 
-    def _throttled(self, task: OpenTask, verdict: Verdict) -> None:
+    def _throttled(self, gate: Gate, permit: Permit, verdict: Verdict) -> None:
         if verdict.kind is Kind.THROTTLED:
             if verdict.quota is None:
-                self._gate.strain(task.lane, verdict.reason)
+                gate.strain(permit.lane, verdict.reason)
             else:
                 wait_s = self._hinted(verdict)
-                self._gate.refused(task.lane, verdict.quota, verdict.quota_value, wait_s, verdict.reason)
+                gate.refused(permit.lane, verdict.quota, verdict.quota_value, wait_s, verdict.reason)
+        elif verdict.kind is Kind.PARKED:  # at once: what ends while this is written down must not send another
+            gate.park(permit.lane, verdict.wait_s)
         for quota, value in verdict.also:
-            self._gate.refused(task.lane, quota, value, self._hinted(verdict), verdict.reason)
+            gate.refused(permit.lane, quota, value, self._hinted(verdict), verdict.reason)
+        if self._junction is not None and verdict.quota_id and verdict.quota_value:
+            self._junction.refused(permit.lane, verdict.quota_id, verdict.quota_value)
 
     async def _again(self, task: OpenTask, made: list[Turn]) -> Turn:
         """Let tenacity say after each turn, the one that was made first, whether to ask again, and when."""
@@ -253,23 +262,30 @@ class Asker:
             state.prepare_for_next_attempt()
             await self._world.sleep(wait_s)
             task.waits_for = ""
-            permit = await self._gate.admit(task.lane, task.request.estimated_tokens, retry=True)
+            permit = await self._admitted(task)
             task.waiting = False
             state.set_result(await self._turn(task, permit))
         return _turn_of(state)
 
+    async def _admitted(self, task: OpenTask) -> Permit:
+        tokens = task.request.estimated_tokens
+        if self._junction is None:
+            return await self._gate.admit(task.lane, tokens, retry=True)
+        return await self._junction.admit(task.lane, tokens, retry=True, last=task.asked_at)
+
     async def _set_aside(self, task: OpenTask, turn: Turn) -> None:
         """Keep the failed attempt, admit the next one in the same commit, and give the slot back."""
         await self._keep(task, turn)
+        way = self._way_of(turn.permit)
         if len(turn.attempt.body) > SMALL_BYTES:
-            self._door.forget()
+            way.door.forget()
         self._gate.free(turn.permit)
         if self.draining:
             raise Drained
         task.waiting = True
         if loads(turn.verdict):
             task.waits_for = RETRY_BUDGET
-            task.backoff_s += await self._gate.afford_retry()
+            task.backoff_s += await way.gate.afford_retry()
         task.waits_for = BACKOFF
 
     async def _keep(self, task: OpenTask, turn: Turn) -> None:
@@ -287,8 +303,9 @@ class Asker:
             return True
         return task.counted >= self._retry.attempts or task.active_s >= self._retry.row_deadline_s
 
-    def _wait_s(self, task: OpenTask, verdict: Verdict) -> float:
-        is_out = not self._breaker.is_closed
+    def _wait_s(self, task: OpenTask, turn: Turn) -> float:
+        verdict = turn.verdict
+        is_out = not self._way_of(turn.permit).gate.breaker.is_closed
         if verdict.wait_s is not None:
             wait = self._hinted(verdict)
         elif is_out and verdict.kind is Kind.RETRY:
@@ -313,12 +330,12 @@ class Asker:
         if turn.verdict.kind is not Kind.OK and self._stays_open(turn.verdict):
             await self._journal.attempted(task.task, turn.attempt.n, frame)
             if len(turn.attempt.body) > SMALL_BYTES:
-                self._door.forget()
+                self._way_of(turn.permit).door.forget()
             return Ending(task, turn, None)
         outcome = self._outcome(task, turn)
         await self._journal.finish(task.task, pack_outcome(outcome), turn.attempt.n, frame)
         if len(turn.attempt.body) > SMALL_BYTES:
-            self._door.forget()
+            self._way_of(turn.permit).door.forget()
         self._gate.free(turn.permit)
         return Ending(task, turn, outcome)
 
@@ -327,7 +344,7 @@ class Asker:
 
     def scrubbed(self, text: str) -> str:
         """A server's text as it may be stored and shown."""
-        return scrub(text, self._secret)
+        return scrub(text, *self._secrets)
 
     async def give_up(self, ending: Ending) -> Outcome:
         """Make an ending that was left open a failed row: the run goes on without it."""
@@ -351,7 +368,7 @@ class Asker:
         )
 
 
-def failed_row(task: int, problem: Problem, *, at_us: int, secret: str) -> Outcome:
+def failed_row(task: int, problem: Problem, *, at_us: int, secret: str | Sequence[str]) -> Outcome:
     """The outcome of a row that could not be asked at all."""
     return Outcome(
         task=task,
@@ -361,8 +378,18 @@ def failed_row(task: int, problem: Problem, *, at_us: int, secret: str) -> Outco
         started_at=at_us,
         finished_at=at_us,
         error_kind=problem.kind,
-        error_message=scrub(problem.message, secret),
+        error_message=scrub(problem.message, *((secret,) if isinstance(secret, str) else secret)),
     )
+
+
+def _settle(gate: Gate, permit: Permit, verdict: Verdict, reply: Reply | NoReply, answer: Answer | None) -> None:
+    if isinstance(reply, NoReply) and not reply.sent:
+        gate.unsent(permit)
+    elif verdict.kind is Kind.THROTTLED and verdict.billed is Billed.NO:
+        gate.settle(permit, 0)  # a refused request is not counted against the token quota
+    else:
+        usage = answer.usage if answer else None
+        gate.settle(permit, usage.prompt_token_count if usage else None)
 
 
 def _answer_of(reply: Reply | NoReply, *, streamed: bool) -> Answer | Unreadable | None:
@@ -381,11 +408,11 @@ def _date_of(sent_at_us: int, reply: Reply | NoReply) -> dt.datetime | None:
     return dt.datetime.fromtimestamp((sent_at_us + int(reply.latency_ms * 1000)) / 1e6, dt.UTC)
 
 
-def _tier_of(reply: Reply | NoReply, secret: str) -> str | None:
+def _tier_of(reply: Reply | NoReply, secrets: Sequence[str]) -> str | None:
     tier = reply.headers.get(_TIER) if isinstance(reply, Reply) else None
     # aiohttp gives bytes that are no UTF-8 as lone surrogates, which the journal's JSON refuses: no tier is spelt so.
     # And a key that is echoed here must not be kept.
-    return tier if tier is not None and tier.isascii() and tier != secret and len(tier) < _LONGEST_TIER else None
+    return tier if tier is not None and tier.isascii() and tier not in secrets and len(tier) < _LONGEST_TIER else None
 
 
 def _asks_again(turn: Turn) -> bool:

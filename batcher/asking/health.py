@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from batcher.asking.scrub import scrub
 from batcher.gemini.origin import Sign, sign_of
 from batcher.gemini.verdict import Verdict
@@ -14,14 +16,14 @@ class Health:
 
     Args:
         gate: whose origin it is.
-        secret: the key, to scrub it from a server's words.
+        secrets: the keys, to scrub them from a server's words.
         max_hint_s: a server's own hint is believed up to here.
     """
 
-    def __init__(self, gate: Gate, *, secret: str, max_hint_s: float) -> None:
+    def __init__(self, gate: Gate, *, secrets: Sequence[str], max_hint_s: float) -> None:
         self._origin = gate.origin
         self._breaker = gate.breaker
-        self._secret = secret
+        self._secrets = secrets
         self._max_hint_s = max_hint_s
 
     def report(self, permit: Permit, verdict: Verdict, *, used: int, is_new: bool) -> bool:
@@ -43,7 +45,7 @@ class Health:
             tells = not verdict.counted or used < (_TELLING if sign is Sign.DOWN else is_new)
             hint_s = min(verdict.wait_s or 0.0, self._max_hint_s)
             if self._origin.failed(permit, hint_s, tells=tells, reason=verdict.reason):
-                self._origin.said = scrub(f"{verdict.reason}: {verdict.message}".rstrip(": "), self._secret)
+                self._origin.said = scrub(f"{verdict.reason}: {verdict.message}".rstrip(": "), *self._secrets)
             return permit.is_probe and sign is Sign.DOWN
         if sign is Sign.SERVES:
             self._breaker.answers += 1

@@ -20,13 +20,13 @@ LONGEST = 500
 LEAST_OF_A_MESSAGE = 4  # a key of one to three letters is in every other word; nobody's key is that short
 
 
-def scrub(text: str, secret: str) -> str:
-    """One message of at most 500 characters without `secret`, without anything key-like, without control characters.
+def scrub(text: str, *secrets: str) -> str:
+    """One message of at most 500 characters without `secrets`, without anything key-like, without control characters.
 
     A key of fewer than 12 characters goes where it stands alone: `test` is also a part of `latest`. One of fewer than 4
     stays.
     """
-    cleaned = _CONTROL.sub(" ", hidden(text, (secret,)))
+    cleaned = _CONTROL.sub(" ", hidden(text, secrets))
     return cleaned if len(cleaned) <= LONGEST else cleaned[: LONGEST - 1] + "…"
 
 

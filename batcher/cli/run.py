@@ -19,7 +19,7 @@ from batcher.cli.watching import watching
 from batcher.engine.progress import Summary
 from batcher.errors import Exit
 from batcher.job.complaints import shown
-from batcher.job.key import Secret, read_key
+from batcher.job.key import Secret, read_keys
 from batcher.job.load import Loaded, load_job, revised
 from batcher.records import Status
 from batcher.reports.terminal import summary_json, summary_lines
@@ -122,8 +122,9 @@ def run(ctx: click.Context, /, job: Path | None, sets: tuple[str, ...], limit: i
     said = voice(given)
     loaded = load_job(job, flags=flags_of(given), sets=sets, environ=os.environ)
     _say_settings(said, loaded)
-    key = read_key(loaded.job.endpoint, os.environ)
-    _say_note(said, key.note)
+    key = read_keys(loaded.job, os.environ)
+    for each in key.all:
+        _say_note(said, each.note)
     with watching(said) as watch:
         summary = engine_of(ctx).run(
             loaded.job,
@@ -164,8 +165,9 @@ def retry(ctx: click.Context, /, out: Path, statuses: tuple[str, ...], sets: tup
     said = voice(given)
     engine = engine_of(ctx)
     job = revised(engine.job(out), sets=sets, origin=str(out / "run.json"))
-    key = read_key(job.endpoint, os.environ)
-    _say_note(said, key.note)
+    key = read_keys(job, os.environ)
+    for each in key.all:
+        _say_note(said, each.note)
     with watching(said) as watch:
         summary = engine.retry(
             job,
@@ -189,7 +191,7 @@ def _naming(key: Secret, summary: Summary) -> Summary:
     """Say whose key it was when the endpoint refused us: most often another one was meant."""
     if summary.exit_code != Exit.REFUSED:
         return summary
-    return replace(summary, notes=(*summary.notes, f"asked with the {key.origin}"))
+    return replace(summary, notes=(*summary.notes, *(f"asked with the {each.origin}" for each in key.all)))
 
 
 def flags_of(given: Mapping[str, Any]) -> dict[str, Any]:

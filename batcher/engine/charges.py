@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from batcher.errors import JobError
+from batcher.gemini.request import bare_model
 from batcher.job.spec import Job
 from batcher.money.ceiling import Ceiling
 from batcher.money.cost import fusd
@@ -43,19 +44,28 @@ class Charges:
         self.counts_tokens = budget.max_tokens is not None
         self._each_fusd = None if budget.max_cost_per_request_usd is None else fusd(budget.max_cost_per_request_usd)
         self._tool = server_side(job.request.tools or ())
+        self._model = bare_model(job.model)
+        self._behind = tuple(map(bare_model, job.fallback_models))
         self.has_tool = bool(self._tool)
 
     def reserve(self, request: Request) -> Amount:
-        """The most that one attempt of a request takes.
+        """The most that one attempt of a request takes, whichever model is asked in the end.
 
         Raises:
             JobError: nobody can tell.
         """
         tool = self._tool or _tool_in(request.body)
-        amount = self.bound(request.model, request.input_bound, request.output_bound, has_tool=bool(tool))
-        if amount is None:
-            raise _unbounded(request.model, tool, counts_tokens=self.counts_tokens and bool(tool))
-        return amount
+        most = _NOTHING
+        for model in self.models(request.model):
+            amount = self.bound(model, request.input_bound, request.output_bound, has_tool=bool(tool))
+            if amount is None:
+                raise _unbounded(model, tool, counts_tokens=self.counts_tokens and bool(tool))
+            most = max(most, amount)  # the tokens are the same
+        return most
+
+    def models(self, model: str) -> tuple[str, ...]:
+        """Who may be asked in the place of a model, itself first: only the job's own has others behind it."""
+        return (model, *self._behind) if self._behind and model == self._model else (model,)
 
     def bound(self, model: str, input_bound: int, output_bound: int, *, has_tool: bool = False) -> Amount | None:
         """The same by the bounds of its tokens; None when nobody can tell."""
@@ -115,8 +125,9 @@ def check_bounded(job: Job, card: RateCard, *, now_us: int) -> None:
     tool = server_side(job.request.tools or ())
     if "model" in job.prompt.overrides and not tool:
         return
-    if charges.bound(job.model, 1, 1, has_tool=bool(tool)) is None:
-        raise _unbounded(job.model, tool, counts_tokens=job.budget.max_tokens is not None and bool(tool))
+    for model in charges.models(bare_model(job.model)):
+        if charges.bound(model, 1, 1, has_tool=bool(tool)) is None:
+            raise _unbounded(model, tool, counts_tokens=job.budget.max_tokens is not None and bool(tool))
 
 
 def _unbounded(model: str, tool: str, *, counts_tokens: bool) -> JobError:

@@ -29,7 +29,8 @@ from batcher.errors import JobError
 from batcher.gemini.refusal import judge
 from batcher.gemini.reply import Unreadable, read
 from batcher.job.endpoint import API_VERSION
-from batcher.job.key import Secret, read_key
+from batcher.job.key import Secret, read_key, read_keys
+from batcher.job.pool import pooled
 from batcher.job.spec import Auth, Dialect, Endpoint, Job
 from batcher.records import Answer, Kind, Reply
 
@@ -78,11 +79,14 @@ def examine(subject: Subject) -> Iterator[Check]:
     yield checkup.python((version.major, version.minor, version.micro), sys.executable)
     yield checkup.system(platform.system(), platform.machine())
     yield checkup.packages({name: _version(name) for name in _PACKAGES} | {"sqlite": sqlite3.sqlite_version})
-    yield from _key_and_endpoint(subject)
+    for each in job.asked:
+        yield from _key_and_endpoint(subject, each)
+    if len(job.asked) > 1:
+        yield from _keys_together(subject)
     yield checkup.proxies(sorted(_set_proxies(subject.environ)), used=endpoint.trust_env)
     yield from _storage(subject)
     soft, hard = (-1 if one == resource.RLIM_INFINITY else one for one in resource.getrlimit(resource.RLIMIT_NOFILE))
-    yield checkup.open_files(soft, hard, job.limits.concurrency)
+    yield checkup.open_files(soft, hard, pooled(job).concurrency)
 
 
 def _version(name: str) -> str | None:
@@ -96,8 +100,16 @@ def _set_proxies(environ: Mapping[str, str]) -> Iterator[str]:
     return (name for name, value in environ.items() if name.lower() in _PROXIES and value.strip())
 
 
-def _key_and_endpoint(subject: Subject) -> Iterator[Check]:
-    endpoint, secret = subject.job.endpoint, None
+def _keys_together(subject: Subject) -> Iterator[Check]:
+    """What is wrong with keys that are each in order."""
+    try:
+        read_keys(subject.job, subject.environ)
+    except JobError as error:
+        yield checkup.fail("keys", error.message, error.hint)
+
+
+def _key_and_endpoint(subject: Subject, endpoint: Endpoint) -> Iterator[Check]:
+    secret = None
     try:
         secret = read_key(endpoint, subject.environ)
         yield checkup.key(secret.source, secret.note)

@@ -27,9 +27,11 @@ from batcher.engine.plan import Plan, check_new, check_same, check_still, draft_
 from batcher.engine.reach import reach_of
 from batcher.engine.reused import Source, sources_of
 from batcher.engine.status import read_status
+from batcher.engine.ways import place_of
 from batcher.errors import PlanChanged, StorageError
 from batcher.job.fingerprint import fingerprint
 from batcher.job.load import Loaded
+from batcher.job.pool import pooled
 from batcher.job.spec import Job, Limits
 from batcher.money.prices import RateCard
 from batcher.records import Problem, Request, Row
@@ -106,10 +108,15 @@ def forecast(  # noqa: PLR0913  what only the caller knows
     taken = estimate(looked.requests, assumed, count=to_send, samples=job.samples, prices=prices)
     models = dict.fromkeys(request.model for request in looked.requests)
     told, untold = _told(state, plan, now)
+
+    def answered_by(model: str) -> Estimate:
+        asked = [request._replace(model=model) for request in looked.requests]
+        return estimate(asked, assumed, count=to_send, samples=job.samples, prices=prices)
+
     return Forecast(
         job=job.name,
         model=job.model,
-        endpoint=plan.terms.endpoint,
+        endpoint=", ".join(" ".join(filter(None, place_of(endpoint))) for endpoint in job.asked),
         run_dir=str(where),
         files=tuple((file.name, str(file.format), file.size) for file in plan.index.files),
         shape=str(plan.index.shape.kind),
@@ -128,9 +135,10 @@ def forecast(  # noqa: PLR0913  what only the caller knows
         estimate=taken,
         tier=prices.tier,
         flex=_flex(looked, assumed, taken, job.samples, prices),
+        behind=tuple((model, answered_by(model)) for model in job.fallback_models),
         card=f"{plan.terms.rates.version} ({plan.terms.rates.source})",
         price_changes=tuple(_changes(models, prices, now)),
-        pace=_pace(job, told.narrow(job.limits), taken, assumed),
+        pace=_pace(job, told.narrow(pooled(job)), taken, assumed),
         settings=tuple(Setting(name=name, value=value, source=source) for name, value, source in loaded.settings()),
         reach=reach_of(job, plan.terms.rates, looked.requests, taken, resume, now_us=_us(now)),
         notes=(

@@ -17,15 +17,16 @@ from typing import Any, BinaryIO, TypeVar
 import uvloop
 
 from batcher.asking.ask import Asker, World
-from batcher.asking.transport import Door, Target, Transport
 from batcher.audit.wal import wal_fault
 from batcher.engine.brake import Brake
 from batcher.engine.changed import with_ways_on
 from batcher.engine.closing import close_run, open_totals
+from batcher.engine.crossing import Kept, crossing
 from batcher.engine.fresh import Fresh
 from batcher.engine.funds import deadline, funds_of
 from batcher.engine.halt import Halt
 from batcher.engine.packing import packer_of
+from batcher.engine.parking import parking_of
 from batcher.engine.plan import Plan, described, make_plan, read_plan, state_of
 from batcher.engine.process import log_unawaited, of_a_run, of_careful_files
 from batcher.engine.progress import Summary
@@ -42,10 +43,9 @@ from batcher.engine.watch import Lookout, Show, snapshot_of_planning
 from batcher.engine.work import WorkList
 from batcher.errors import Interrupted, PlanChanged, StorageError
 from batcher.job.key import Secret
-from batcher.job.spec import Auth, Job, Stream
-from batcher.pacing.gate import Gate, Quotas
+from batcher.job.pool import pooled
+from batcher.job.spec import Job, Stream
 from batcher.pacing.lessee import Lessee
-from batcher.pacing.outage import Patience
 from batcher.records import Status
 from batcher.store.blocks import is_sealed, withdraw_unsent
 from batcher.store.failpoints import FailPoints
@@ -58,9 +58,6 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 T = TypeVar("T")
 
 Log = Callable[[str], None]
-OpenDoor = Callable[[Plan, Secret], contextlib.AbstractAsyncContextManager[Transport]]
-
-_MOST_UNSERVED_S = 120.0  # a mistyped host is not sat out for six hours
 
 
 def wall_us() -> int:
@@ -195,8 +192,8 @@ def on_loop(main: Coroutine[Any, Any, T]) -> T:
 
 async def _run(plan: Plan, key: Secret, options: Options, *, again: frozenset[Status] | None) -> Summary:
     await asyncio.to_thread(_check_log, plan.rundir)
-    limits = plan.job.limits
-    reserve = Reserve(plan.rundir.reserve, reserve_bytes(limits.concurrency, pictures=plan.terms.images))
+    slots = pooled(plan.job).concurrency
+    reserve = Reserve(plan.rundir.reserve, reserve_bytes(slots, pictures=plan.terms.images))
     journal = Journal(plan.rundir.journal, failpoints=options.failpoints, reserve=reserve)
     try:
         async with shared_quotas(plan, key, options.state, wall_us=options.wall_us, log=options.log) as lessee:
@@ -236,49 +233,33 @@ async def _ask_all(  # noqa: PLR0913, PLR0917  all that a run begins with
     is_left = any(not is_sealed(rows.get(block.no)) for block in plan.index.blocks)
     if is_left:
         journal.set_aside()
-    limits = plan.job.limits
-    quotas = Quotas(
-        requests_per_minute=limits.requests_per_minute,
-        input_tokens_per_minute=limits.input_tokens_per_minute,
-        requests_per_day=limits.requests_per_day,
-    )
     used = await used_today(plan, rows, journal, now_us=options.wall_us())
     funds = worklist.funds = await funds_of(plan, rows, journal, log=options.log, now_us=options.wall_us())
-    retry = plan.job.retry
-    patience = Patience(max_outage_s=retry.max_outage_s, unserved_s=_MOST_UNSERVED_S, probe_after_s=retry.probe_after_s)
-    gate = Gate(
-        quotas,
-        slots=limits.concurrency,
-        now=loop.time,
-        wall_us=options.wall_us,
-        used_today=used,
-        learnt=read_learnt(plan.rundir),
-        patience=patience,
-        chance=random.random,
-        lessee=lessee,
-    )
-    async with open_door(plan, key) as door:
+    kept = Kept(used=used, learnt=read_learnt(plan.rundir), lessee=lessee)
+    async with crossing(plan, key, kept, options.wall_us, options.log) as way:
         asker = (Asker if funds is None else funds.asker)(
-            door=door,
-            gate=gate,
+            door=way.door,
+            gate=way.gate,
             journal=journal,
-            retry=retry,
+            retry=plan.job.retry,
             world=World(now_s=loop.time, wall_us=options.wall_us, chance=random.random),
-            secret=key.reveal(),
+            secret=[each.reveal() for each in key.all],
             on_turn=tally.turn,
             check=plan.builder.check,
             streamed=plan.job.endpoint.stream is not Stream.OFF,
+            ways=way.ways,
         )
         session = Session(
             plan,
             rows,
-            gate=gate,
+            gate=way.gate,
             asker=asker,
             worklist=worklist,
             sealer=Sealer(plan, journal, options.failpoints, fresh, tally.spared),
             tally=tally,
             halt=halt,
             funds=funds,
+            parking=parking_of(plan, way.gate, worklist, options.wall_us, way.detours),
         )
         lookout = Lookout(
             plan,
@@ -299,6 +280,7 @@ async def _ask_all(  # noqa: PLR0913, PLR0917  all that a run begins with
             await lookout.over(work if teller is None else teller.over(work))
         left = frozenset((task.task, task.attempts) for task in asker.in_flight)
     if not journal.is_broken:
+        journal.forget_gathered()
         await journal.call(withdraw_unsent(left))
     return await close_run(
         plan,
@@ -322,7 +304,7 @@ def _stop(halt: Halt, error: StorageError, *, at_once: bool) -> None:
 
 
 def _worklist(plan: Plan, key: Secret, options: Options, journal: Journal) -> WorkList:
-    secret, failpoints = key.reveal(), options.failpoints
+    secret, failpoints = [each.reveal() for each in key.all], options.failpoints
     if options.listener is None:
         return WorkList(plan, journal, wall_us=options.wall_us, secret=secret, failpoints=failpoints)
     return PacedWorkList(
@@ -333,21 +315,6 @@ def _worklist(plan: Plan, key: Secret, options: Options, journal: Journal) -> Wo
 async def _braked(session: Session, brake: Brake, halt: Halt) -> None:
     with brake.on(halt):
         await session.run()
-
-
-def open_door(plan: Plan, key: Secret) -> Door:
-    """The door to the job's endpoint."""
-    endpoint = plan.job.endpoint
-    target = Target(
-        base_url=endpoint.base_url or "",
-        api_version=endpoint.api_version or "v1beta",
-        verbless=endpoint.verbless,
-        auth=endpoint.auth or Auth.X_GOOG_API_KEY,
-        key=key.reveal(),
-        trust_env=endpoint.trust_env,
-        stream=endpoint.stream,
-    )
-    return Door(target, plan.job.timeouts, connections=plan.job.limits.concurrency)
 
 
 @contextlib.contextmanager

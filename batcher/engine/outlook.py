@@ -195,6 +195,7 @@ class Forecast:
         card: the rate card: where it comes from and of which day.
         notes: one line each.
         reach: of the budget; None without a cap.
+        behind: each fallback model, and what all rows would cost if it answered them.
     """
 
     job: str
@@ -224,3 +225,4 @@ class Forecast:
     settings: tuple[Setting, ...]
     notes: tuple[str, ...]
     reach: Reach | None = None
+    behind: tuple[tuple[str, Estimate], ...] = ()

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 
@@ -20,8 +19,10 @@ from batcher.engine.builders import builder_of, media_names
 from batcher.engine.charges import check_bounded
 from batcher.engine.reused import Source, other_sources, sources_of
 from batcher.engine.sparing import not_asked, shares_answers, spares_of
+from batcher.engine.ways import lane_of, place_of
 from batcher.errors import PlanChanged, StorageError
-from batcher.job.fingerprint import differences, fingerprint
+from batcher.job.fingerprint import anchor, differences, fingerprint
+from batcher.job.pool import pooled
 from batcher.job.spec import Job
 from batcher.money.prices import RateCard
 from batcher.prompts.build import Builder
@@ -83,15 +84,11 @@ class Plan:
         return lane_of(self.terms.endpoint, self.terms.project, model)
 
 
-def lane_of(endpoint: str, project: str, model: str) -> str:
-    """A quota owner in one line, as messages name it; most runs have no project."""
-    return " ".join(filter(None, (endpoint, project, model)))
-
-
 def block_rows(job: Job) -> int:
     """Rows of a block: one minute of the planned rate, within bounds."""
-    by_slots = job.limits.concurrency * 60 / _TYPICAL_LATENCY_S
-    a_minute = min(job.limits.requests_per_minute or by_slots, by_slots)
+    limits = pooled(job)
+    by_slots = limits.concurrency * 60 / _TYPICAL_LATENCY_S
+    a_minute = min(limits.requests_per_minute or by_slots, by_slots)
     return int(min(max(a_minute / job.samples, LEAST_BLOCK_ROWS / job.samples, 1), MOST_BLOCK_ROWS))
 
 
@@ -135,7 +132,7 @@ def check_same(job: Job, rundir: RunDir, manifest: Mapping[str, Any], *, limit: 
         PlanChanged: with every setting that differs.
     """
     was = manifest["fingerprint"]
-    now = fingerprint(job)
+    now = fingerprint(job, anchor(job, was["facts"]))
     changed = differences(was["facts"], now.facts) if was["sha"] != now.sha else ()
     changed = (*changed, *other_sources(job, manifest))
     if manifest["limit"] != limit:
@@ -294,11 +291,11 @@ def plan_over(job: Job, rundir: RunDir, index: Index, manifest: Mapping[str, Any
 
 def terms_of(job: Job, manifest: Mapping[str, Any], rates: RateCard) -> Terms:
     """What is the same for every row of a run, as its manifest has frozen it."""
-    origin = urlsplit(job.endpoint.base_url or "")
+    planned = place_of(anchor(job, manifest["fingerprint"]["facts"]))
     return Terms(
         run_id=manifest["run_id"],
-        project=job.endpoint.project,
-        endpoint=f"{origin.scheme}://{origin.netloc}",
+        project=planned.project,
+        endpoint=planned.endpoint,
         tier=job.request.service_tier,
         labels=tuple(sorted(job.labels.items())),
         rates=rates,
@@ -307,6 +304,8 @@ def terms_of(job: Job, manifest: Mapping[str, Any], rates: RateCard) -> Terms:
         raw=job.output.raw,
         images=_makes_pictures(manifest["job"]),
         spares="spares" in manifest,
+        several=len(job.asked) > 1,
+        fallbacks=bool(job.fallback_models),
     )
 
 

@@ -12,8 +12,9 @@ from batcher.errors import Exit
 from batcher.money.totals import Tokens, Totals
 from batcher.pacing.budget import Spending
 from batcher.pacing.outage import Outage
+from batcher.pacing.permit import Parked
 
-__all__ = ["Outage", "Phase", "Snapshot", "Spending", "Straggler", "Summary", "Tokens", "Totals"]
+__all__ = ["Outage", "Parked", "Phase", "Snapshot", "Spending", "Straggler", "Summary", "Tokens", "Totals"]
 
 
 class Phase(enum.StrEnum):
@@ -57,7 +58,8 @@ class Snapshot:
         done_before: tasks that an earlier session had finished.
         in_flight, waiting: open tasks with a request out, and without.
         limited_by: what the next request waits for: `concurrency`, `requests/min`, `input tokens/min`, `requests/day`,
-            `pace`, `journal`, `sealing` or empty; as it was most of the last seconds. `outage` while one goes on.
+            `pace`, `journal`, `sealing`, `parked` (all that is left waits for a day quota) or empty; as it was most of
+            the last seconds. `outage` while one goes on.
         elapsed_s: of this session.
         rate_per_s: tasks finished a second, over the last seconds.
         eta_s: at the pace of the last minute; None while nobody can tell.
@@ -70,6 +72,7 @@ class Snapshot:
         straggling: rows that hold a block open, see `engine/stragglers`.
         stragglers: the oldest of them, oldest first.
         spending: of the budget; None without a cap.
+        parked: who has used up the day, until when, and how many rows wait for that.
     """
 
     phase: Phase
@@ -91,6 +94,7 @@ class Snapshot:
     straggling: int = 0
     stragglers: tuple[Straggler, ...] = ()
     spending: Spending | None = None
+    parked: tuple[Parked, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

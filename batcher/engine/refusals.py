@@ -11,7 +11,8 @@ from batcher.engine.tally import Tally
 from batcher.engine.work import Work
 from batcher.errors import EndpointRefused, RunStopped
 from batcher.pacing.gate import Gate
-from batcher.pacing.permit import Permit
+from batcher.pacing.junction import Junction
+from batcher.pacing.permit import Permit, go_on_after
 from batcher.records import Kind
 
 AGREE = 3
@@ -32,7 +33,7 @@ class Refusals:
         halt: ends the run when the refusals agree.
     """
 
-    def __init__(self, model: str, *, gate: Gate, asker: Asker, tally: Tally, halt: Halt) -> None:
+    def __init__(self, model: str, *, gate: Gate | Junction, asker: Asker, tally: Tally, halt: Halt) -> None:
         self._model = model
         self._gate = gate
         self._asker = asker
@@ -117,7 +118,7 @@ class Refusals:
         told = self._asker.scrubbed(ending.turn.verdict.message)
         return RunStopped(
             f"{ending.turn.attempt.model}: {ending.turn.verdict.reason}: {told}",
-            hint="type the same command again when the quota has reset",
+            hint=f"the quota has reset by then: {go_on_after(self._gate.opens_us(ending.task.lane))}",
         )
 
 

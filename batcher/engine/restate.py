@@ -11,6 +11,7 @@ from batcher.engine.findings import adopted
 from batcher.engine.plan import Plan
 from batcher.engine.recovered import Restated
 from batcher.engine.work import WorkList
+from batcher.job.pool import pooled
 from batcher.records import Request
 from batcher.store.blockfile import BlockFile
 from batcher.store.blocks import BlockRow, State, put_block, put_blocks
@@ -75,7 +76,7 @@ async def _charge(
     models: set[str] = set()
     reserve_input = reserve_output = 0
     for block in plan.index.blocks:
-        if len(tasks) >= plan.job.limits.concurrency:
+        if len(tasks) >= pooled(plan.job).concurrency:
             break
         if block.no in known:
             continue
@@ -86,7 +87,7 @@ async def _charge(
             models.add(request.model)
             reserve_input = max(reserve_input, request.input_bound)
             reserve_output = max(reserve_output, request.output_bound)
-    charged = tasks[: plan.job.limits.concurrency]
+    charged = tasks[: pooled(plan.job).concurrency]
     if charged:
         await journal.admit([(task, 1, reserve_input, reserve_output, at_us) for task in charged])
     return Restated(

@@ -11,7 +11,7 @@ import orjson
 import pyarrow as pa
 
 from batcher.errors import JobError, StorageError
-from batcher.job.fingerprint import fingerprint
+from batcher.job.fingerprint import anchor, fingerprint
 from batcher.job.spec import Job
 from batcher.records import Status
 from batcher.store.reading import part_file
@@ -81,7 +81,8 @@ def misfit(job: Job, manifest: Mapping[str, Any]) -> str:
     The hash covers the model and the body: prompt, system instruction, settings, tools, schema as sent, labels as sent.
     It does not say who was asked, nor how answers were judged where the schema was not sent.
     """
-    was, now = manifest["fingerprint"]["facts"], fingerprint(job).facts
+    was = manifest["fingerprint"]["facts"]
+    now = fingerprint(job, anchor(job, was)).facts
     if was.get("endpoint.url") != now["endpoint.url"]:
         return f"it asked {_plain(was.get('endpoint.url'))}, this job asks {_plain(now['endpoint.url'])}"
     if any(was.get(name) != now.get(name) for name in ("output.schema", "output.schema_field")):

@@ -12,6 +12,7 @@ from batcher.asking.ask import Asker, Drained, Ending, OpenTask
 from batcher.engine.ahead import Ahead
 from batcher.engine.funds import Funds, few_ahead
 from batcher.engine.halt import Halt
+from batcher.engine.parking import Parking
 from batcher.engine.plan import Plan
 from batcher.engine.refusals import Refusals, lean
 from batcher.engine.seal import Sealer
@@ -20,9 +21,10 @@ from batcher.engine.tally import Tally
 from batcher.engine.work import Chunk, Work, WorkList
 from batcher.errors import BatcherError
 from batcher.money.totals import Totals
-from batcher.pacing.gate import Gate
+from batcher.pacing.gate import DayQuotaReached, Gate
+from batcher.pacing.junction import Junction
 from batcher.pacing.outage import Outage
-from batcher.pacing.permit import CONCURRENCY, Permit
+from batcher.pacing.permit import CONCURRENCY, PARKED, Parked, Permit
 from batcher.pacing.quota import Learnt
 from batcher.records import Status
 from batcher.store.blocks import BlockRow, is_sealed
@@ -44,6 +46,7 @@ class Session:
         plan: what there is to do.
         rows: the blocks as the journal knows them.
         halt: through which signals and refusals end it.
+        parking: where rows wait for another day.
         most_held_bytes: of request bodies in memory; one that is longer goes all the same.
         funds: of a run with a cap.
     """
@@ -53,12 +56,13 @@ class Session:
         plan: Plan,
         rows: Mapping[int, BlockRow],
         *,
-        gate: Gate,
+        gate: Gate | Junction,
         asker: Asker,
         worklist: WorkList,
         sealer: Sealer,
         tally: Tally,
         halt: Halt,
+        parking: Parking,
         most_held_bytes: int = MOST_HELD_BYTES,
         funds: Funds | None = None,
     ) -> None:
@@ -68,6 +72,7 @@ class Session:
         self._sealer = sealer
         self._tally = tally
         self._halt = halt
+        self._parking = parking
         self._now = asyncio.get_running_loop().time
         self._chunks: asyncio.Queue[Chunk | None] = asyncio.Queue(maxsize=2)
         self._finished: asyncio.Queue[Work] = asyncio.Queue()
@@ -112,6 +117,8 @@ class Session:
     def limited_by(self) -> str:
         """What the next request waits for."""
         # While tasks are ready, what comes after them may wait.
+        if self._parking.rows and not self._open:
+            return PARKED
         held = "memory" if self._is_crowded else self._ahead.held or ("budget" if self._is_short else "")
         return (not self._ready and held) or self._gate.limited_by or (CONCURRENCY if self._full else "")
 
@@ -153,21 +160,28 @@ class Session:
         return self._gate.outage
 
     @property
-    def gate(self) -> Gate:
+    def gate(self) -> Gate | Junction:
         """Through which it asks: for whoever tells what holds it back."""
         return self._gate
 
     @property
+    def parked(self) -> tuple[Parked, ...]:
+        """Who has used up the day, until when, and how many rows wait for that."""
+        shelved = self._parking.parked if self._parking.rows else ()
+        return shelved or (self._gate.parked if isinstance(self._gate, Junction) else ())
+
+    @property
     def is_asking(self) -> bool:
         """Whether any task is left that has no outcome."""
-        return bool(self._open or self._ready) or not self._fed
+        return bool(self._open or self._ready or self._parking.rows) or not self._fed
 
     async def run(self) -> None:
         """Work until all blocks are sealed or `halt` says stop; then drain. What ends a run is in `halt.why`.
 
         What nobody foresaw ends the run too, and is raised: a task that died silently would be waited for without end.
         """
-        crew = [self._guarded(work) for work in (self._prepare(), self._feed(), self._send_ready(), self._seal())]
+        parts = (self._prepare(), self._feed(), self._unpark(), self._send_ready(), self._seal())
+        crew = [self._guarded(work) for work in parts]
         stopped = asyncio.ensure_future(self._halt.asked.wait())
         try:
             while not stopped.done() and any(not member.done() for member in crew):
@@ -218,18 +232,31 @@ class Session:
         self._fed = True
         self._sendable.set()
 
+    async def _unpark(self) -> None:
+        """Make those rows ready again whose day has come."""
+        async for rows in self._parking.back(FEW_READY):
+            self._ready.extend(rows)
+            self._few.set()
+            self._sendable.set()
+            while len(self._ready) > FEW_READY:
+                self._few.clear()
+                await self._few.wait()
+
     async def _send_ready(self) -> None:
         """Send what is ready into the slots that nobody hands on, until nothing is left.
 
         An asker that ends takes over the next task in the same turn of the loop; waking this, the gate's waiter and a
         new task for it kept every slot idle for 12 ms at 512 in flight (measured).
         """
-        while self._ready or not self._fed:
+        while self._ready or not self._fed or self._open or self._parking.rows:
             if self._ready and not self._gate.is_full:
                 await self._send()
             else:
                 await self._until_sendable()
-        await self._last_ones()
+        self._parking.over()
+        if not self._refusals.are_all():
+            while self._refusals.rows:
+                await self._fail_oldest()
 
     async def _until_sendable(self) -> None:
         self._sendable.clear()
@@ -253,6 +280,10 @@ class Session:
                 permit = gate.probe_now(task.lane, task.request.estimated_tokens) or await gate.admit(
                     task.lane, task.request.estimated_tokens
                 )
+        except DayQuotaReached as why:
+            gate.close()
+            await self._parking.shelve(task, work, why)
+            return
         except BaseException:
             gate.close()
             raise
@@ -282,6 +313,8 @@ class Session:
             while True:
                 try:
                     await self._ask_one(task, permit, work)
+                except DayQuotaReached as why:
+                    await self._shelve(task, work, why)
                 finally:
                     self._let_fall(task)
                 taken = self._take_over()
@@ -300,9 +333,14 @@ class Session:
         finally:
             self._gate.close()
             del self._open[me]
+            if not self._open:
+                self._sendable.set()
 
     async def _ask_one(self, task: OpenTask, permit: Permit, work: Work) -> None:
         ending = await self._asker.ask(task, permit)
+        if ending.outcome is None and self._parking.takes(ending):
+            await self._shelve(task, work)
+            return
         if ending.outcome is None and self._refusals.concerns_one_row(ending):
             self._gate.free(ending.turn.permit)
             ending = ending._replace(outcome=await self._asker.give_up(ending))
@@ -310,10 +348,14 @@ class Session:
         while self._refusals.rows and self._refusals.must_fail:
             await self._fail_oldest()
 
+    async def _shelve(self, task: OpenTask, work: Work, why: DayQuotaReached | None = None) -> None:
+        await self._parking.shelve(task, work, why)
+        self._held_bytes += len(task.request.body)  # whoever asked it lets it fall
+
     @property
     def _is_crowded(self) -> bool:
         # What is not fed yet may hold the money that those who fill the memory wait for.
-        return self._held_bytes > self._most_held_bytes and not self._is_short
+        return (self._held_bytes > self._most_held_bytes and not self._is_short) or self._parking.is_full
 
     def _let_fall(self, task: OpenTask) -> None:
         was_crowded = self._is_crowded
@@ -331,14 +373,6 @@ class Session:
         self._one_less(work)
         if ending.outcome.status is not Status.FAILED:
             self._refusals.answered()
-
-    async def _last_ones(self) -> None:
-        """Wait for the open tasks; then the few that were refused while others were served fail as rows."""
-        while self._open:
-            await asyncio.wait(self._open)
-        if not self._refusals.are_all():
-            while self._refusals.rows:
-                await self._fail_oldest()
 
     async def _fail_oldest(self) -> None:
         """The row that was refused first becomes a failed row: answers that came since show that it stands alone."""

@@ -22,6 +22,7 @@ from batcher.engine.progress import Phase, Snapshot, Spending, Straggler, Totals
 from batcher.errors import PlanChanged
 from batcher.job.spec import Job
 from batcher.pacing.outage import Outage
+from batcher.pacing.permit import Parked
 from batcher.records import Status
 from batcher.store.disk import write_whole
 from batcher.store.reading import part_file
@@ -145,6 +146,7 @@ def _as_json(snapshot: Snapshot) -> dict[str, Any]:
         "straggling": snapshot.straggling,
         "stragglers": [asdict(each) for each in snapshot.stragglers],
         "spending": None if snapshot.spending is None else snapshot.spending.as_json(),
+        "parked": [list(each) for each in snapshot.parked],
     }
 
 
@@ -159,6 +161,7 @@ def _snapshot(said: Mapping[str, Any]) -> Snapshot | None:
         "outage": None if outage is None else Outage(**outage),
         "stragglers": tuple(Straggler(**each) for each in now.get("stragglers", ())),
         "spending": None if spending is None else Spending.from_json(spending),
+        "parked": tuple(Parked(*each) for each in now.get("parked", ())),
     }
     return Snapshot(phase=Phase(said["phase"]), totals=Totals.from_json(said["totals"]), **known)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,7 +50,7 @@ class PacedWorkList(WorkList):
         journal: Journal,
         *,
         wall_us: Callable[[], int],
-        secret: str,
+        secret: str | Sequence[str],
         failpoints: FailPoints,
         listener: Listener,
     ) -> None:

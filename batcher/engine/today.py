@@ -13,8 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from batcher.engine.plan import Plan, lane_of
+from batcher.engine.plan import Plan
+from batcher.engine.ways import lane_of, routes_of
 from batcher.errors import StorageError
+from batcher.job.pool import has_day_quota
 from batcher.records import Billed
 from batcher.store.blockfile import BlockFile
 from batcher.store.blocks import BlockRow, State, read_sent
@@ -41,16 +43,27 @@ async def used_today(plan: Plan, rows: Mapping[int, BlockRow], journal: Journal,
     Raises:
         StorageError: the ledger or a block's plan is damaged.
     """
-    if plan.job.limits.requests_per_day is None:
+    if not has_day_quota(plan.job):
         return {}
     since_us = pacific_midnight_before(now_us)
     files = published(plan, rows)
     counts = await asyncio.to_thread(_of_ledger, files, since_us)
     sent = await journal.call(read_sent(since_us))
     samples = plan.job.samples
-    lost = frozenset(task // samples for task, model in sent if not model)
+    lost = frozenset(task // samples for task, model, _ in sent if not model)
     models = await asyncio.to_thread(models_of, plan, rows, lost)
-    counts.update(plan.lane(model or models[task // samples]) for task, model in sent)
+    of_nobody: Counter[str] = Counter()
+    for task, model, place in sent:
+        if place is not None:
+            counts[lane_of(*place, model)] += 1
+        elif model or not plan.terms.several:
+            counts[plan.lane(model or models[task // samples])] += 1
+        else:
+            of_nobody[models[task // samples]] += 1
+    for model in [lane for lane in counts if " " not in lane]:
+        of_nobody[model] += counts.pop(model)
+    for model, count in of_nobody.items():  # whoever was asked: no quota may be broken by what was lost
+        counts.update({route.lane: count for route in routes_of(plan.job, plan.lane(model))})
     return dict(counts)
 
 
@@ -77,7 +90,8 @@ def _of_ledger(files: list[Path], since_us: int) -> Counter[str]:
     except (OSError, pa.ArrowException) as error:
         raise StorageError(f"the ledger of today cannot be read: {error}") from error
     lanes = sent.group_by(list(_LANE)).aggregate([([], "count_all")])
-    return Counter({lane_of(*(row[name] for name in _LANE)): row["count_all"] for row in lanes.to_pylist()})
+    # A lost attempt of a run with several endpoints has none: its lane is a model alone.
+    return Counter({lane_of(*(row[name] or "" for name in _LANE)): row["count_all"] for row in lanes.to_pylist()})
 
 
 def models_of(plan: Plan, rows: Mapping[int, BlockRow], ordinals: frozenset[int]) -> dict[int, str]:

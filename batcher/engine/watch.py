@@ -162,6 +162,7 @@ class Lookout:
             straggling=self._stragglers.count,
             stragglers=self._stragglers.named,
             spending=None if self._funds is None else self._funds.spending,
+            parked=session.parked,
         )
 
     def _limited_most(self) -> str:

@@ -21,7 +21,7 @@ from batcher.records import Kind, Outcome, Problem, Request, Row
 from batcher.rows.blocks import Block
 from batcher.rows.slices import BlockReader
 from batcher.store.blockfile import SLICE, SLICE_BYTES, BlockFile, BlockWriter, Planned, schema_of, slice_of
-from batcher.store.blocks import Begun, BlockRow, State, put_block, read_asked, read_begun, read_done
+from batcher.store.blocks import Begun, BlockRow, State, put_block, read_asked, read_begun, read_done, withdraw
 from batcher.store.failpoints import FailPoints
 from batcher.store.frames import pack_outcome
 from batcher.store.journal import Journal
@@ -94,7 +94,13 @@ class WorkList:
     """
 
     def __init__(
-        self, plan: Plan, journal: Journal, *, wall_us: Callable[[], int], secret: str, failpoints: FailPoints
+        self,
+        plan: Plan,
+        journal: Journal,
+        *,
+        wall_us: Callable[[], int],
+        secret: str | Sequence[str],
+        failpoints: FailPoints,
     ) -> None:
         self._plan = plan
         self._journal = journal
@@ -268,11 +274,22 @@ class WorkList:
                     task.tries[Kind.INVALID] = past.invalid
                 tasks.append(task)
         if tasks:
-            committed = self._journal.admit(
-                [(t.task, t.attempts + 1, t.request.input_bound, t.request.output_bound, now) for t in tasks]
-            )
+            committed = self._admit(tasks, now)
         assert committed is not None
         return Chunk(work=work, tasks=tasks, ended=ended, committed=committed)
+
+    async def admit(self, tasks: Sequence[OpenTask]) -> None:
+        """Put the next attempt of each on the disk, so that it may be sent."""
+        await self._admit(tasks, self._wall_us())
+
+    async def withdraw(self, tasks: Sequence[OpenTask]) -> None:
+        """Take that back: their next attempts are not made for now."""
+        await self._journal.call(withdraw([(task.task, task.attempts + 1) for task in tasks]))
+
+    def _admit(self, tasks: Sequence[OpenTask], now_us: int) -> asyncio.Future[None]:
+        return self._journal.admit(
+            [(t.task, t.attempts + 1, t.request.input_bound, t.request.output_bound, now_us) for t in tasks]
+        )
 
     def _lane(self, model: str) -> str:
         lane = self._lanes.get(model)

@@ -21,12 +21,14 @@ __all__ = [
     "clean_key",
     "encode",
     "path",
+    "renamed",
     "request_hash",
     "text_request",
     "wire",
 ]
 
 _MODEL = re.compile(r"(?!.*\.\.)[A-Za-z0-9][\w.@:+-]*(?:/[A-Za-z0-9][\w.@:+-]*)*", re.ASCII)
+_MODEL_COMES = b',"model":'
 _KEY = re.compile(r"[\x21-\x7e]+")
 
 
@@ -60,6 +62,15 @@ def wire(request: Mapping[str, Any], *, dialect: Dialect, model: str, stream: bo
         return to_camel(ordered)
     settings = ordered.pop("generation_config", {})
     return {**ordered, **settings, "stream": stream, "model": bare_model(model)}
+
+
+def renamed(body: bytes, model: str, *, dialect: Dialect) -> bytes:
+    """Put another model into a body that `encode` or `TextEncoder` has written; the google dialect names none in it."""
+    if dialect is Dialect.GOOGLE:
+        return body
+    head, mark, _ = body.rpartition(_MODEL_COMES)  # it comes last, and no model has such a mark in its name
+    assert mark, "a flat body ends with its model"
+    return b"".join((head, mark, _json(bare_model(model)), b"}"))
 
 
 def request_hash(request: Mapping[str, Any], model: str) -> bytes:

@@ -99,8 +99,12 @@ def said(place: str, path: Path, what: str) -> str:
     """Put one complaint together: place, setting, what."""
     if not path:
         return f"{place}: {what}"
+    if path[0] == "endpoint" and len(path) > 1 and isinstance(path[1], int):
+        return said(place, (f"[[endpoint]] {path[1] + 1}", *path[2:]), what)
     rest = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path[1:]).removeprefix(".")
+    is_one = str(path[0]).startswith("[")
     name = f"[{path[0]}] {rest}".rstrip() if rest or path[0] in _sections(Job) else str(path[0])
+    name = f"{path[0]} {rest}".rstrip() if is_one else name
     return f"{place}: {name}: {what}"
 
 
@@ -159,7 +163,7 @@ def _did_you_mean(path: Path) -> str:
 def _fields(path: Path) -> list[str]:
     model: type[BaseModel] | None = Job
     for part in path:
-        model = _sections(model).get(str(part)) if model else None
+        model = model if isinstance(part, int) else _sections(model).get(str(part)) if model else None
     return list(model.model_fields) if model else []
 
 

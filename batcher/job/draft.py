@@ -55,6 +55,10 @@ class Draft:
 
     def set(self, path: tuple[str, ...], value: object, source: str) -> None:
         """Write one setting over what lower layers said."""
+        several = self.document.get("endpoint")
+        if path[0] == "endpoint" and len(path) > 1 and isinstance(several, list):
+            self._set_one(several, path, value, source)
+            return
         node = self.document
         for name in path[:-1]:
             inner = node.get(name)
@@ -66,6 +70,20 @@ class Draft:
             self.sources[path[:depth]] = source
         self._take_back(path)
 
+    def _set_one(self, several: list[Any], path: tuple[str, ...], value: object, source: str) -> None:
+        """Write a setting of one endpoint of several, `endpoint.2.weight`; which one has to be said."""
+        if not path[1].isdecimal() or not 1 <= int(path[1]) <= len(several) or len(path) < 3:
+            one = f"endpoint.1.{path[-1]}" if not path[1].isdecimal() else "endpoint.1.…"
+            self.wrong.append(f"{source}: the job has {len(several)} endpoints; wanted one of them: --set {one}=…")
+            return
+        at = int(path[1]) - 1
+        node = several[at]
+        for name in path[2:-1]:
+            node = node.setdefault(name, {})
+        node[path[-1]] = value
+        for depth in range(2, len(path) + 1):
+            self.sources[("endpoint", at, *path[2:depth])] = source
+
     def _take_back(self, path: tuple[str, ...]) -> None:
         if (rival := _RIVALS.get(path)) is not None:
             self.document[rival[0]].pop(rival[1], None)
@@ -75,7 +93,7 @@ class Draft:
         """Note what is wrong with one setting."""
         self.wrong.append(said(self.place(path), path, what))
 
-    def path_of(self, path: tuple[str, ...], text: str) -> Path:
+    def path_of(self, path: lines.Path, text: str) -> Path:
         """Make a path absolute: against the job's folder, or where the command runs when a flag names it."""
         base = self.cwd if self.place(path).startswith("flag ") else self.folder
         return base / Path(text).expanduser()

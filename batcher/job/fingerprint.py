@@ -34,14 +34,17 @@ class Fingerprint:
     facts: Mapping[str, str]
 
 
-def fingerprint(job: Job) -> Fingerprint:
-    """Take the fingerprint of a loaded job.
+def fingerprint(job: Job, asked: Endpoint | None = None) -> Fingerprint:
+    """Take the fingerprint of a loaded job, as it asks one endpoint: its first, unless another is named.
+
+    Where a job has several endpoints, which of them serves a row changes no answer: one stands for them all. Nor do the
+    models behind the first: the `model` column says who answered.
 
     In it: model, samples, prompt, generation, request, labels, the endpoint's place and dialect, how rows are read,
     which columns are kept. Not in it: limits, budget, retry, timeouts, keys, tolerance, and the names of the input
     files (their content is checked apart).
     """
-    facts = {name: json.dumps(value, ensure_ascii=False) for name, value in _facts(job)}
+    facts = {name: json.dumps(value, ensure_ascii=False) for name, value in _facts(job, asked or job.endpoint)}
     digest = hashlib.blake2b(json.dumps(sorted(facts.items())).encode(), digest_size=16)
     return Fingerprint(sha=digest.hexdigest(), facts=facts)
 
@@ -52,14 +55,20 @@ def differences(was: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ..
     return tuple(_line(name, was.get(name), now.get(name)) for name in names if was.get(name) != now.get(name))
 
 
-def _facts(job: Job) -> Iterator[tuple[str, Any]]:
+def anchor(job: Job, facts: Mapping[str, str]) -> Endpoint:
+    """The endpoint of a job that a run was planned with, wherever it stands now; the first where none of them is it."""
+    url = facts.get("endpoint.url")
+    return next((each for each in job.asked if json.dumps(_url(each), ensure_ascii=False) == url), job.endpoint)
+
+
+def _facts(job: Job, asked: Endpoint) -> Iterator[tuple[str, Any]]:
     yield "model", job.model
     yield "samples", job.samples
     if job.dedup:
         yield "dedup", job.dedup
     for name in ("prompt", "generation", "request"):
         yield from _set(name, getattr(job, name))
-    yield from _endpoint(job.endpoint)
+    yield from _endpoint(asked)
     yield from _set("input", job.input, Input, _INPUT)
     yield from _set("output", job.output, Output, _OUTPUT)
     # The order of labels means nothing. That of a schema's properties does: the model answers in it.
@@ -79,10 +88,14 @@ def _set(
 
 
 def _endpoint(endpoint: Endpoint) -> Iterator[tuple[str, Any]]:
-    yield "endpoint.url", f"{_place(endpoint.base_url or '')}/{endpoint.api_version}"
+    yield "endpoint.url", _url(endpoint)
     yield "endpoint.dialect", endpoint.dialect
     if endpoint.verbless:
         yield "endpoint.verbless", True
+
+
+def _url(endpoint: Endpoint) -> str:
+    return f"{_place(endpoint.base_url or '')}/{endpoint.api_version}"
 
 
 def _place(base_url: str) -> str:

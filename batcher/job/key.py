@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from batcher.errors import JobError
 from batcher.job.endpoint import PRESETS, is_loopback
 from batcher.job.held import LEAST_LETTERS, hold
-from batcher.job.spec import Endpoint, Provider
+from batcher.job.spec import Endpoint, Job, Provider
 
 VARIABLES: Mapping[Provider, tuple[str, ...]] = {
     # google-genai's own order: GOOGLE_API_KEY wins
@@ -35,19 +35,28 @@ class Secret:
         value: the key.
         source: where it came from, for messages: `GEMINI_API_KEY`, `key_file ~/.key`.
         note: one line that the user should read once; empty when there is none.
+
+    Attributes:
+        others: the keys of a job's other endpoints, in their order; this is the first one's.
     """
 
-    __slots__ = ("_value", "note", "source")
+    __slots__ = ("_value", "note", "others", "source")
 
     def __init__(self, value: str, *, source: str, note: str = "") -> None:
         self._value = value
         hold(value)
         self.source = source
         self.note = note
+        self.others: tuple[Secret, ...] = ()
 
     def reveal(self) -> str:
         """Give the key, for the one header that carries it."""
         return self._value
+
+    @property
+    def all(self) -> tuple[Secret, ...]:
+        """Give it and the others."""
+        return (self, *self.others)
 
     @property
     def origin(self) -> str:
@@ -64,8 +73,43 @@ class Secret:
         raise TypeError("a key is not pickled: it would lie in a file")
 
 
+def read_keys(job: Job, environ: Mapping[str, str], *, first: Secret | None = None) -> Secret:
+    """Find the keys of all endpoints of a job; the others stand behind the first.
+
+    Args:
+        job: loaded.
+        environ: as of `read_key`.
+        first: the first endpoint's, where a caller holds it.
+
+    Raises:
+        JobError: as `read_key`, or two endpoints of one address have the same key.
+    """
+    keys: list[Secret] = []
+    for no, endpoint in enumerate(job.asked, start=1):
+        key = first if first is not None and no == 1 else _key_of(no, endpoint, environ, several=len(job.asked) > 1)
+        for before, (asked, other) in enumerate(zip(job.asked, keys, strict=False), start=1):
+            if other.reveal() == key.reveal() and asked.base_url == endpoint.base_url:
+                raise JobError(
+                    f"endpoint {no} has the key of endpoint {before}, both from {other.source} and {key.source}:"
+                    " they would be one quota counted twice",
+                    hint='give each [[endpoint]] a key of its own: key_env = "…", key_file or key_command',
+                )
+        keys.append(key)
+    keys[0].others = tuple(keys[1:])
+    return keys[0]
+
+
+def _key_of(no: int, endpoint: Endpoint, environ: Mapping[str, str], *, several: bool) -> Secret:
+    try:
+        return read_key(endpoint, environ)
+    except JobError as error:
+        if not several:
+            raise
+        raise JobError(f"endpoint {no} ({endpoint.base_url}): {error.message}", hint=error.hint) from None
+
+
 def read_key(endpoint: Endpoint, environ: Mapping[str, str]) -> Secret:
-    """Find the key: `key_file`, else `key_command`, else the provider's environment variables.
+    """Find the key: `key_file`, else `key_command`, else `key_env`, else the provider's environment variables.
 
     Args:
         endpoint: of a loaded job; `key_file` is absolute.
@@ -90,6 +134,8 @@ def _found(endpoint: Endpoint, environ: Mapping[str, str]) -> Secret:
         return _from_file(Path(endpoint.key_file))
     if endpoint.key_command is not None:
         return _from_command(endpoint.key_command, environ)
+    if endpoint.key_env is not None:
+        return _from_variable(endpoint.key_env, environ)
     return _from_environment(endpoint.provider, environ)
 
 
@@ -135,6 +181,13 @@ def _from_command(command: Sequence[str], environ: Mapping[str, str]) -> Secret:
         # Its output stays unsaid: half a key may be in it.
         raise JobError(f"{source}: ended with exit code {done.returncode}, wanted 0 and the key on stdout")
     return _checked(done.stdout.decode("latin-1"), source=source)
+
+
+def _from_variable(name: str, environ: Mapping[str, str]) -> Secret:
+    value = environ.get(name, "").strip()
+    if not value:
+        raise JobError(f"key_env: {name} is not set", hint=f"export {name}=…")
+    return _checked(value, source=name)
 
 
 def _from_environment(provider: Provider, environ: Mapping[str, str]) -> Secret:

@@ -17,9 +17,9 @@ from batcher.job import lines
 from batcher.job.answer_schema import is_module, schema_of_file, schema_of_module
 from batcher.job.complaints import complaints, said, shown
 from batcher.job.draft import Draft, read_draft
-from batcher.job.endpoint import API_VERSION, PRESETS, normalised
+from batcher.job.endpoints import completed, gathered, spread
 from batcher.job.find import JOB_FILE
-from batcher.job.spec import Dialect, Endpoint, Job, Prompt, Provider, Stream
+from batcher.job.spec import Job, Prompt, Provider
 
 FLAGS: Mapping[str, str] = {
     "input.files": "--input",
@@ -38,7 +38,6 @@ _ENVIRONMENT: Mapping[str, tuple[str, str]] = {
     "GOOGLE_GEMINI_BASE_URL": ("endpoint", "base_url"),
     "GOOGLE_GENAI_API_VERSION": ("endpoint", "api_version"),
 }
-_API_VERSION = re.compile(r"v\d+(?:(?:alpha|beta)\d*)?")
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -104,6 +103,8 @@ def revised(job: Job, *, flags: Mapping[str, Any] | None = None, sets: Sets, ori
     """
     cwd = Path.cwd()
     document = job.model_dump(mode="json", exclude_none=True)
+    if several := document.pop("endpoints", None):
+        document["endpoint"] = several
     draft = Draft(origin=origin, folder=cwd, cwd=cwd, document=document, sources={}, wrong=[])
     _write_flags(draft, flags or {}, sets)
     return _completed(draft)
@@ -112,6 +113,8 @@ def revised(job: Job, *, flags: Mapping[str, Any] | None = None, sets: Sets, ori
 def _write_environment(draft: Draft, flags: Mapping[str, Any], sets: Sets, environ: Mapping[str, str]) -> None:
     """Let Google's own variables speak, when Google's preset is in use: they were exported for it."""
     written = draft.document.get("endpoint")
+    if isinstance(written, list):
+        return  # the file says whom it asks, one by one
     provider = written.get("provider") if isinstance(written, dict) else None
     provider = flags.get("endpoint.provider") or provider or Provider.GOOGLE
     for _, key, value in _said(sets):
@@ -182,16 +185,19 @@ def _name(draft: Draft, path: Path | None) -> None:
 
 def _completed(draft: Draft) -> Job:
     job = _validated(draft)
-    prompt, endpoint = _with_texts(draft, job.prompt), _with_presets(draft, job.endpoint)
+    prompt, endpoints = _with_texts(draft, job.prompt), completed(draft, job.asked)
     files = tuple(_input(draft, at, file) for at, file in enumerate(job.input.files))
     media_root = _folder(draft, ("input", "media_root"), job.input.media_root)
     schema = _with_schema(draft, job.output.schema)
+    behind = _behind(draft, job)
     draft.stop_if_wrong()
     return job.model_copy(
         update={
             "model": job.model.removeprefix("models/"),
             "prompt": prompt,
-            "endpoint": endpoint,
+            "fallback_models": behind,
+            "endpoint": endpoints[0],
+            "endpoints": endpoints if len(endpoints) > 1 else (),
             "input": job.input.model_copy(update={"files": files, "media_root": media_root}),
             "output": job.output.model_copy(update={"dir": job.output.dir or f"out/{job.name}", "schema": schema}),
         }
@@ -204,9 +210,9 @@ def _validated(draft: Draft) -> Job:
             draft.complain(path, f"found {value}, wanted a finite number")
     try:
         # Strict, because "60" for 60 is a slip worth saying; from JSON, where strict still takes enums and tuples.
-        job = Job.model_validate_json(json.dumps(draft.document, default=str), strict=True)
+        job = Job.model_validate_json(json.dumps(spread(draft), default=str), strict=True)
     except ValidationError as error:
-        draft.wrong.extend(complaints(error.errors(include_url=False), draft.document, draft.place))
+        draft.wrong.extend(complaints(gathered(error.errors(include_url=False)), draft.document, draft.place))
     draft.stop_if_wrong()
     return job
 
@@ -260,31 +266,11 @@ def _with_schema(draft: Draft, schema: str | dict[str, Any] | None) -> dict[str,
     return None
 
 
-def _with_presets(draft: Draft, endpoint: Endpoint) -> Endpoint:
-    preset = PRESETS[endpoint.provider]
-    base_url = preset.base_url
-    try:
-        base_url = normalised(endpoint.base_url or preset.base_url)
-    except ValueError as error:
-        draft.complain(("endpoint", "base_url"), str(error))
-    version = endpoint.api_version or API_VERSION
-    if not _API_VERSION.fullmatch(version):
-        draft.complain(("endpoint", "api_version"), f"found {shown(version)}, wanted a version such as v1beta")
-    if endpoint.key_file is not None and endpoint.key_command is not None:
-        draft.complain(("endpoint", "key_command"), "stands beside key_file; wanted one of the two")
-    dialect = endpoint.dialect or preset.dialect
-    if endpoint.verbless and endpoint.stream is not Stream.OFF and dialect is Dialect.GOOGLE:
-        draft.complain(("endpoint", "stream"), "verbless and the google dialect cannot say it; wanted one of the two")
-    key_file = endpoint.key_file and str(draft.path_of(("endpoint", "key_file"), endpoint.key_file))
-    return endpoint.model_copy(
-        update={
-            "base_url": base_url,
-            "api_version": version,
-            "auth": endpoint.auth or preset.auth,
-            "dialect": dialect,
-            "key_file": key_file,
-        }
-    )
+def _behind(draft: Draft, job: Job) -> tuple[str, ...]:
+    models = tuple(model.removeprefix("models/") for model in job.fallback_models)
+    if len({job.model.removeprefix("models/"), *models}) <= len(models):
+        draft.complain(("fallback_models",), f"found {shown(list(models))}, wanted each model once, and not the first")
+    return models
 
 
 def _input(draft: Draft, at: int, file: str) -> str:

@@ -167,8 +167,20 @@ class Stream(enum.StrEnum):
     JSON = "json"  # `:streamGenerateContent`: an array from Google, an object a line from flat endpoints
 
 
+class EndpointLimits(_Section):
+    """`[endpoint.limits]`: as of `[limits]`, for one endpoint."""
+
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    requests_per_minute: Annotated[float, Field(gt=0)] | None = None
+    input_tokens_per_minute: Annotated[float, Field(gt=0)] | None = None
+    requests_per_day: Annotated[int, Field(gt=0)] | None = None
+
+
 class Endpoint(_Section):
-    """`[endpoint]`: whom to ask. Unset values come from the provider's preset (`job/load.py`)."""
+    """`[endpoint]`: whom to ask, or `[[endpoint]]`, once for each, where several share the rows.
+
+    Unset values come from the provider's preset (`job/load.py`).
+    """
 
     provider: Provider = Provider.GOOGLE
     base_url: str | None = None
@@ -186,11 +198,24 @@ class Endpoint(_Section):
     """A file with the key, readable by its owner only. Never the key itself."""
     key_command: tuple[str, ...] | None = None
     """A command that prints the key."""
+    key_env: Annotated[str, Field(min_length=1)] | None = None
+    """The environment variable that holds the key, where it is not the provider's own."""
     project: str = ""
     """Names the quota's owner in the ledger; two runs with one project share its quotas. Unless set, those with one key
     do."""
+    weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    """Its share of the requests, against the other endpoints."""
+    limits: EndpointLimits | None = None
+    """`[endpoint.limits]`: what this endpoint allows; what is not said here, `[limits]` says."""
     trust_env: bool = False
     """Take proxies and netrc from the environment."""
+
+
+class OnDayQuota(enum.StrEnum):
+    """What a run does once nothing more may be sent today."""
+
+    STOP = "stop"  # it ends with exit code 4 and says when to type the same command again
+    WAIT = "wait"  # it stays and goes on when the quota is reset
 
 
 class Limits(_Section):
@@ -204,6 +229,10 @@ class Limits(_Section):
     shared: bool = True
     """Share these with the other runs of this user on this machine that ask the same model for the same project, or
     with the same key; together they stay below them."""
+    on_day_quota: OnDayQuota = OnDayQuota.STOP
+    """Once a day quota is used up, by our count or by what the endpoint says: `stop` ends the run with exit code 4,
+    and it says when to go on; `wait` sits it out, until midnight in Los Angeles unless the endpoint names another
+    time. Rows that somebody else may answer go on meanwhile."""
     max_request_bytes: Annotated[int, Field(gt=0, le=104_857_600)] = 20_971_520
     """A request whose body is longer fails by itself, unsent. Google takes 100 MiB, proxies often 20 MiB or less."""
 
@@ -283,6 +312,15 @@ class Run(_Section):
     """How long SIGTERM lets requests in flight finish."""
 
 
+def _two_spellings(schema: dict[str, Any]) -> None:
+    """Let a job file's schema take `[endpoint]` and `[[endpoint]]`; that there are two fields is our affair."""
+    found = schema["properties"]
+    of_one = found.pop("endpoints")["items"]
+    of_many = {"type": "array", "items": dict(of_one), "minItems": 1}
+    told = {name: value for name, value in found["endpoint"].items() if name != "$ref"}
+    found["endpoint"] = {**told, "anyOf": [dict(of_one), of_many]}
+
+
 class Job(_Section):
     """What the user wants, whole.
 
@@ -291,9 +329,14 @@ class Job(_Section):
     directory.
     """
 
+    model_config = ConfigDict(json_schema_extra=_two_spellings)
+
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     model: Annotated[str, Field(min_length=1)]
     """Model id, with or without `models/`."""
+    fallback_models: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Whom to ask, in this order, once the one before has used up its day or is not served; the `model` column says who
+    answered. Rows that name a model of their own have no other."""
     samples: Annotated[int, Field(ge=1, le=32_767)] = 1
     """How often each row is asked."""
     dedup: bool = False
@@ -307,6 +350,8 @@ class Job(_Section):
     generation: Generation = Generation()
     request: RequestFields = RequestFields()
     endpoint: Endpoint = Endpoint()
+    endpoints: Annotated[tuple[Endpoint, ...], Field(max_length=64)] = ()
+    """Filled from `[[endpoint]]` where there are several; `endpoint` is then the first of them."""
     limits: Limits = Limits()
     budget: Budget = Budget()
     retry: Retry = Retry()
@@ -315,3 +360,8 @@ class Job(_Section):
     run: Run = Run()
     labels: dict[str, str] = Field(default_factory=dict)
     """Free key = value pairs, on every row and every ledger line."""
+
+    @property
+    def asked(self) -> tuple[Endpoint, ...]:
+        """All endpoints, one or several."""
+        return self.endpoints or (self.endpoint,)

@@ -10,6 +10,7 @@ from batcher.pacing.history import History
 from batcher.pacing.lane import Lane
 from batcher.pacing.lessee import Lessee
 from batcher.pacing.outage import Origin, Outage, OutageTooLong, Patience
+from batcher.pacing.park import FOR_GOOD_US
 from batcher.pacing.permit import CONCURRENCY, OPEN_TASKS, OUTAGE, RETRY_BUDGET, DayQuotaReached, Permit, Quotas
 from batcher.pacing.quota import Learnt
 from batcher.pacing.retries import RetryBudget
@@ -41,6 +42,8 @@ class Gate:
         patience: how an outage is sat out.
         chance: uniform in [0, 1); without it, probes go in the middle of the time that they may go in.
         lessee: holds what this run may use of quotas that it shares with others; None when it shares none.
+        credit: for open tasks, where several gates share one; made for these slots unless given.
+        history: of what was lowered and raised again, where several gates share one.
 
     Attributes:
         breaker: whoever judges replies counts the good ones there, and reports the others to `origin`.
@@ -60,17 +63,19 @@ class Gate:
         patience: Patience = Patience(),  # noqa: B008  frozen
         chance: Callable[[], float] = lambda: 0.5,
         lessee: Lessee | None = None,
+        credit: Slots | None = None,
+        history: History | None = None,
     ) -> None:
         self._quotas = quotas
         width = Width(slots, first=slots if quotas.of_a_minute else FIRST)
         self._slots = Slots(width.size)
-        self._open = Slots(OPEN_TASKS_A_SLOT * slots)
+        self._open = credit or Slots(OPEN_TASKS_A_SLOT * slots)
         self._now = now
         self._wall_us = wall_us
         self._used_today = used_today
         self._learnt = learnt
         self._lanes: dict[str, Lane] = {}
-        self.history = History(wall_us)
+        self.history = history or History(wall_us)
         self.origin = Origin(
             self._slots,
             self._open,
@@ -267,6 +272,33 @@ class Gate:
             reason: what it said, in a word.
         """
         (self._lanes.get(lane) or self._lane(lane)).strain(reason)
+
+    def park(self, lane: str, wait_s: float | None) -> None:
+        """Let a lane send nothing until its day or its spend allows it again; other lanes go on.
+
+        Args:
+            lane: as in `admit`, which raises `DayQuotaReached` for it from now on.
+            wait_s: as the server said; None is until the next Pacific midnight.
+        """
+        (self._lanes.get(lane) or self._lane(lane)).park(wait_s)
+
+    def shut(self, lane: str) -> None:
+        """Let a lane send nothing any more."""
+        (self._lanes.get(lane) or self._lane(lane)).park_until(FOR_GOOD_US)
+
+    def shut_all(self) -> None:
+        """Let none of its lanes send anything any more."""
+        for lane in self._lanes.values():
+            lane.park_until(FOR_GOOD_US)
+
+    def give_back(self, permit: Permit) -> None:
+        """Give a slot back that was not used; one that was lent goes to the next."""
+        self._slots.give_back(lent=permit.is_probe)
+
+    def opens_us(self, lane: str) -> int:
+        """When a lane may send again as far as its day is concerned, microseconds since the epoch; 0: now."""
+        known = self._lanes.get(lane)
+        return known.opens_us() if known is not None else 0
 
     def _lane(self, name: str) -> Lane:
         lane = self._lanes[name] = Lane(

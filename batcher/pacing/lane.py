@@ -12,11 +12,13 @@ from batcher.pacing.leased import LOOK_AGAIN_S
 from batcher.pacing.lessee import Lessee
 from batcher.pacing.minute import MinuteQuota
 from batcher.pacing.pace import Pace, Refusals
+from batcher.pacing.park import parked_until_us
 from batcher.pacing.permit import (
     A_DAY,
     CONCURRENCY,
     INPUT_TOKENS_A_MINUTE,
     PACE,
+    PARKED,
     REQUESTS_A_DAY,
     REQUESTS_A_MINUTE,
     DayQuotaReached,
@@ -53,6 +55,7 @@ class Lane:
         "_named_s",
         "_now",
         "_paces",
+        "_parked_us",
         "_pauses",
         "_refusals",
         "_requests",
@@ -100,6 +103,7 @@ class Lane:
         self._paces: dict[str, Pace] = {}
         self._refusals = Refusals(now(), answers())
         self._named_s: dict[str, float] = {}  # when each minute quota was refused last that we thought had room
+        self._parked_us = 0  # by the wall clock; there is a pause without an end until somebody sees that it is over
         self._head = (0, 0.0)  # what the one at the head asks for: tokens, and their variance
         self._alarm: asyncio.Future[None] | None = None
         # Many endpoints have no quota: their permits are all alike, and building one would cost more than the rest.
@@ -310,6 +314,30 @@ class Lane:
                 self._unlimited = self._same_permit()
                 self._history.add(name, self.name, None, "nothing was refused for a while")
 
+    def park(self, wait_s: float | None) -> None:
+        """Let nothing go for a day's rest; who waits gets `DayQuotaReached`. `wait_s`: see `parked_until_us`."""
+        wall_us = self._wall_us()
+        if wait_s is not None or self._parked_us <= wall_us:  # else it is one of those that were on their way
+            self.park_until(parked_until_us(wait_s, wall_us, before_us=self._parked_us))
+
+    def park_until(self, until_us: int) -> None:
+        """Let nothing go until then, microseconds since the epoch."""
+        self._parked_us = max(self._parked_us, until_us)
+        self._pauses[PARKED] = inf
+        self._stir()
+
+    def opens_us(self) -> int:
+        """When it may send again as far as its day is concerned, microseconds since the epoch; 0: now."""
+        wall_us = self._wall_us()
+        if self._parked_us > wall_us:
+            return self._parked_us
+        self._pauses.pop(PARKED, None)
+        if self.day is not None and self.day.is_over(wall_us):
+            return self.day.resets_at_us
+        now_s = self._now()
+        told = [until_s for quota, until_s in self._pauses.items() if quota.endswith(A_DAY) and until_s > now_s]
+        return wall_us + round((max(told) - now_s) * 1e6) if told else 0
+
     def _need(self, estimate: int) -> tuple[int, float]:
         if self._tokens is None:
             return 0, 0.0
@@ -325,7 +353,7 @@ class Lane:
 
         The last of the three says whether the slot is lent.
         """
-        self._check_day(self._now())
+        self._check_day()
         self._head = amount, doubt = self._need(estimate)
         counts_tokens = self._tokens is not None
         with ExitStack() as undo:
@@ -354,8 +382,8 @@ class Lane:
     async def _wait_while_held(self) -> None:
         """Wait until no pause and no window holds the head back."""
         while True:
+            self._check_day()
             now_s = self._now()
-            self._check_day(now_s)
             until_s, self.waits_for = self._held_until(now_s, *self._head)
             if until_s <= now_s:
                 return
@@ -373,13 +401,9 @@ class Lane:
             holds.append((now_s + LOOK_AGAIN_S, REQUESTS_A_DAY))
         return max(holds, default=(now_s, ""))
 
-    def _check_day(self, now_s: float) -> None:
-        if self.day is not None and self.day.is_over(self._wall_us()):
-            raise DayQuotaReached(self.name, self.day.resets_at_us)
-        if self._paused(now_s):
-            for quota, until_s in self._pauses.items():
-                if quota.endswith(A_DAY):  # the server counts what we do not, or more of it than we do
-                    raise DayQuotaReached(self.name, self._wall_us() + round((until_s - now_s) * 1e6))
+    def _check_day(self) -> None:
+        if opens_us := self.opens_us():  # the server counts what we do not, or more of it than we do
+            raise DayQuotaReached(self.name, opens_us)
 
     async def _doze(self, wait_s: float) -> None:
         """Sleep, unless stirred before."""

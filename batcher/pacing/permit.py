@@ -13,6 +13,7 @@ REQUESTS_A_MINUTE = "requests/min"
 INPUT_TOKENS_A_MINUTE = "input tokens/min"
 A_DAY = "/day"  # how the name of every day quota ends
 REQUESTS_A_DAY = f"requests{A_DAY}"
+PARKED = "parked"
 CONCURRENCY = "concurrency"
 PACE = "pace"  # cut after 429s that named no quota
 OPEN_TASKS = "open tasks"
@@ -60,6 +61,20 @@ class Permit(NamedTuple):
     is_probe: bool = False
 
 
+class Parked(NamedTuple):
+    """Rows that wait for a day quota.
+
+    Attributes:
+        lane: whose.
+        until_us: microseconds since the epoch.
+        rows: how many they are.
+    """
+
+    lane: str
+    until_us: int
+    rows: int
+
+
 class DayQuotaReached(RunStopped):
     """A lane may send nothing more today.
 
@@ -69,10 +84,12 @@ class DayQuotaReached(RunStopped):
     """
 
     def __init__(self, lane: str, resets_at_us: int) -> None:
-        resets_at = datetime.fromtimestamp(resets_at_us // 1_000_000, UTC)
-        super().__init__(
-            f"{lane}: today's quota is used up",
-            hint=f"type the same command again after {resets_at:%Y-%m-%d %H:%M} UTC",
-        )
+        super().__init__(f"{lane}: today's quota is used up", hint=go_on_after(resets_at_us))
         self.lane = lane
         self.resets_at_us = resets_at_us
+
+
+def go_on_after(opens_us: int) -> str:
+    """Say when a run goes on that has ended for a day quota; microseconds since the epoch."""
+    opens = datetime.fromtimestamp(-(-opens_us // 60_000_000) * 60, UTC)
+    return f"type the same command again after {opens:%Y-%m-%d %H:%M} UTC"

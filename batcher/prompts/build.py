@@ -70,7 +70,8 @@ class Builder:
         self._encoder = TextEncoder(self._base, dialect=self._dialect, model=self._model, stream=self._stream)
         self._base_bound = input_bound(self._base)
         self._base_tokens = _request_tokens(self._base)
-        self._output_bound = output_bound(self._model, self._base.get("generation_config", {}))
+        self._behind = tuple(map(bare_model, job.fallback_models))
+        self._output_bound = self._bound(self._model, self._base)
         self._most_bytes = job.limits.max_request_bytes
         source = source or MediaSource()
         # A request is whole as it is: a column beside it is a medium only where the job says so.
@@ -201,8 +202,14 @@ class Builder:
             request_hash=digest,
             estimated_tokens=_request_tokens(said) + tokens.likely,
             input_bound=input_bound(said) + tokens.bound,
-            output_bound=output_bound(model, request.get("generation_config", {})),
+            output_bound=self._bound(model, request),
         )
+
+    def _bound(self, model: str, request: Mapping[str, Any]) -> int:
+        """The most output that may be billed, whichever model answers."""
+        config = request.get("generation_config", {})
+        behind = self._behind if model == self._model else ()
+        return max(output_bound(each, config) for each in (model, *behind))
 
     def _whole(self, row: Row, request: Mapping[str, Any], model: str, prompt: str | None) -> Request | Problem:
         if self._schema is not None:
@@ -217,7 +224,7 @@ class Builder:
             request_hash=request_hash(request, model),
             estimated_tokens=_request_tokens(request),
             input_bound=input_bound(request),
-            output_bound=output_bound(model, request.get("generation_config", {})),
+            output_bound=self._bound(model, request),
         )
 
     def _too_large(self, row: Row, body: bytes) -> Problem:

@@ -58,6 +58,7 @@ def forecast_json(forecast: Forecast, *, next_command: str) -> dict[str, Any]:
         "job": forecast.job,
         "model": forecast.model,
         "endpoint": forecast.endpoint,
+        "fallback_models": [{"model": model, "cost_usd": _money_json(taken)} for model, taken in forecast.behind],
         "run_dir": forecast.run_dir,
         "input": {
             "files": [{"name": name, "format": kind, "bytes": size} for name, kind, size in forecast.files],
@@ -159,6 +160,8 @@ def _facts(forecast: Forecast) -> Iterator[tuple[str, Text]]:
         yield "", Text(f"{forecast.problems[0]:,} of the rows looked at cannot be asked:", "yellow")
         yield from (("", safe(problem, "yellow")) for problem in forecast.problems[1])
     yield "endpoint", safe(forecast.endpoint)
+    for model, taken in forecast.behind:
+        yield "fallback", safe(f"{model}: {_likely(taken)} if it answered them all")
     yield "output", safe(_output(forecast))
 
 

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from batcher.engine.progress import Outage, Phase, Snapshot, Spending, Totals
 from batcher.records import Status
-from batcher.reports.limits import began, limit, lowered_to, next_probe
+from batcher.reports.limits import began, limit, lowered_to, next_probe, until
 from batcher.reports.money import dollars, roughly
 from batcher.reports.stragglers import straggler_short
 from batcher.reports.terminal import (
@@ -31,7 +31,9 @@ WIDTH = 39
 _LABEL = 9
 _CELL = 15  # two of them; they stay where they are whatever the numbers do, so that the eye finds them again
 _LEAST_BAR = 4
-_DROPPED_FIRST = ("cached", "wasted", "latency", "tokens", "rows", "requests", "cost", "budget", "limit", "slow")
+_DROPPED_FIRST = (
+    *("cached", "wasted", "latency", "tokens", "rows", "requests", "cost", "budget", "limit", "slow", "parked"),
+)
 
 Cell = tuple[str, str]
 """What is said, and rich's style of it."""
@@ -97,6 +99,10 @@ def _lines(snapshot: Snapshot) -> Iterator[tuple[str, Text]]:
     yield "limit", _outage(snapshot.outage) if snapshot.outage else held
     if snapshot.stragglers:
         yield "slow", _line("slow", [(straggler_short(snapshot, WIDTH - _LABEL), "yellow")])
+    if snapshot.parked:
+        rows = sum(each.rows for each in snapshot.parked)
+        waiting = f"{rows:,} wait" if rows else ""
+        yield "parked", _line("parked", [(until(snapshot.parked), "bold yellow"), (waiting, "yellow")])
     yield "pace", _pace(snapshot)
 
 

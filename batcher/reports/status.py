@@ -7,9 +7,9 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from batcher.engine.progress import Outage, Phase, Snapshot, Spending, Totals
+from batcher.engine.progress import Outage, Parked, Phase, Snapshot, Spending, Totals
 from batcher.reports.budget import budget
-from batcher.reports.limits import limit_now
+from batcher.reports.limits import limit_now, until
 from batcher.reports.money import roughly
 from batcher.reports.stragglers import straggler_line
 from batcher.reports.terminal import (
@@ -143,6 +143,9 @@ def _now(seen: Snapshot) -> Iterator[tuple[str, str]]:
     held_by = f"limited by {limit_now(seen)}" if seen.limited_by else ""
     pace_now = pace(seen.rate_per_s) if seen.rate_per_s else ""
     yield "time", " · ".join(filter(None, [duration(seen.elapsed_s), pace_now, left, held_by]))
+    for each in seen.parked:
+        waiting = f"{each.rows:,} rows wait" if each.rows else "others are asked"
+        yield "parked", f"{each.lane} has used up its day, {until([each])}: {waiting}"
     yield "seen last", seen.outage.said if seen.outage else ""
     yield "slow", straggler_line(seen)
 
@@ -150,7 +153,7 @@ def _now(seen: Snapshot) -> Iterator[tuple[str, str]]:
 def _now_json(seen: Snapshot | None) -> dict[str, Any]:
     """The same names whether somebody runs it or not; null when nobody does."""
     if seen is None:
-        return dict.fromkeys((*_NOW, "outage", "straggling", "stragglers"))
+        return dict.fromkeys((*_NOW, "outage", "straggling", "stragglers", "parked"))
     known = {name: getattr(seen, name) for name in _NOW}
     projected = seen.projected_usd
     return known | {
@@ -158,7 +161,13 @@ def _now_json(seen: Snapshot | None) -> dict[str, Any]:
         "outage": seen.outage and _outage_json(seen.outage),
         "straggling": seen.straggling,
         "stragglers": [{**asdict(each), "open_s": round(each.open_s, 1)} for each in seen.stragglers],
+        "parked": [_parked_json(each) for each in seen.parked],
     }
+
+
+def _parked_json(parked: Parked) -> dict[str, Any]:
+    until_at = datetime.fromtimestamp(parked.until_us / 1e6, UTC)
+    return {"lane": parked.lane, "until": until_at.isoformat(), "rows": parked.rows}
 
 
 def _outage_json(outage: Outage) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from batcher.engine.progress import Phase, Snapshot, Summary, Tokens, Totals
 from batcher.records import Status
 from batcher.reports.budget import budget, budget_briefly
-from batcher.reports.limits import limit, limit_now
+from batcher.reports.limits import limit, limit_now, until
 from batcher.reports.money import dollars
 
 _LINE_EVERY_S = 30.0
@@ -56,10 +56,19 @@ def next_line(previous: Snapshot | None, snapshot: Snapshot, *, width: int = 0) 
         line = progress_line(snapshot, width=width)
         told = f"{line} ({outage.said})"
         return told if not width or len(told) <= width else line
+    if {each.lane for each in snapshot.parked} - {each.lane for each in previous.parked}:
+        return f"{progress_line(snapshot, width=width)}{_waiting(snapshot, previous)}"
     is_over = outage is None and previous.outage is not None
     if further or is_over or snapshot.elapsed_s - previous.elapsed_s >= _LINE_EVERY_S:
         return progress_line(snapshot, width=width)
     return None
+
+
+def _waiting(snapshot: Snapshot, previous: Snapshot) -> str:
+    """Name the models that wait for another day since the last line."""
+    known = {each.lane for each in previous.parked}
+    told = (f"{each.lane} has used up its day, {until([each])}" for each in snapshot.parked if each.lane not in known)
+    return f" ({'; '.join(told)})"
 
 
 def summary_lines(summary: Summary) -> list[str]:

@@ -16,6 +16,8 @@ from batcher.records import Answer, Attempt, Billed, Outcome, Status, Usage
 
 _NO_ANSWER = Answer()
 NO_USAGE = Usage()
+REBUILT = "rebuilt"
+"""The reason of attempts that are known from their rows only."""
 _NO_BUCKETS = Buckets()
 _USABLE = frozenset({Status.OK, Status.TRUNCATED})
 
@@ -30,6 +32,8 @@ class Terms:
         rates: the run's frozen rate card.
         images: whether the pictures of an answer are a column.
         spares: whether rows may have an answer that they did not pay for.
+        several: whether more than one endpoint is asked, so that of a lost attempt nobody knows who was.
+        fallbacks: whether another model than the planned one may have answered.
     """
 
     run_id: str
@@ -43,6 +47,8 @@ class Terms:
     raw: bool
     images: bool = False
     spares: bool = False
+    several: bool = False
+    fallbacks: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ import orjson
 
 from batcher.gemini.origin import IS_DOWN
 from batcher.money.totals import Totals
-from batcher.records import Attempt, Billed, Kind, NoReplyKind, Outcome, Status
+from batcher.records import Attempt, Billed, Kind, NoReplyKind, Outcome, Place, Status
 from batcher.store.failpoints import FailPoints
 from batcher.store.frames import checked, pack_attempt, unchecked, unpack_attempt, unpack_outcome
 
@@ -182,13 +182,13 @@ def _counted(attempt: Attempt) -> bool:
     return attempt.verdict is Kind.RETRY and not untried and attempt.reason not in IS_DOWN
 
 
-def read_sent(since_us: int) -> Callable[[sqlite3.Connection], list[tuple[int, str]]]:
-    """(task, model) of each attempt since then that may have reached the server; a lost one's model is empty."""
+def read_sent(since_us: int) -> Callable[[sqlite3.Connection], list[tuple[int, str, Place | None]]]:
+    """(task, model, place) of each attempt since then that may have reached the server; a lost one's model is empty."""
 
-    def work(connection: sqlite3.Connection) -> list[tuple[int, str]]:
+    def work(connection: sqlite3.Connection) -> list[tuple[int, str, Place | None]]:
         rows = connection.execute("select task, n, record from attempt order by task, n")
         tried = (unpack_attempt(*row) for row in rows)
-        return [(a.task, a.model) for a in tried if a.started_at >= since_us and _reached(a)]
+        return [(a.task, a.model, a.place) for a in tried if a.started_at >= since_us and _reached(a)]
 
     return work
 
@@ -301,7 +301,15 @@ def withdraw_unsent(in_flight: frozenset[tuple[int, int]]) -> Callable[[sqlite3.
             "select a.task, a.n from admitted a"
             " left join attempt t on t.task = a.task and t.n = a.n where t.task is null"
         ).fetchall()
-        unsent = [row for row in rows if row not in in_flight]
+        withdraw([row for row in rows if row not in in_flight])(connection)
+
+    return work
+
+
+def withdraw(unsent: Iterable[tuple[int, int]]) -> Callable[[sqlite3.Connection], None]:
+    """Forget admissions that were never sent."""
+
+    def work(connection: sqlite3.Connection) -> None:
         connection.execute("begin immediate")
         connection.executemany("delete from admitted where task = ? and n = ?", unsent)
         connection.execute("commit")

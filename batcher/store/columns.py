@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from batcher.money.cost import Priced
-from batcher.records import Answer, Attempt, Candidate, Outcome, Status
+from batcher.records import Answer, Attempt, Candidate, Kind, Outcome, Place, Status
 from batcher.store import schemas
-from batcher.store.bills import Earlier, Read, Terms, cost_fusd_of, is_plain, reserve_usd, row_bills
+from batcher.store.bills import REBUILT, Earlier, Read, Terms, cost_fusd_of, is_plain, reserve_usd, row_bills
 from batcher.store.nested import (
     candidates,
     constant,
@@ -59,7 +60,10 @@ def beside(planned: pa.RecordBatch, answers: pa.RecordBatch, schema: pa.Schema, 
         "request_hash": planned.column("request_hash"),
         "labels": labels_column(terms.labels, count),
     }
+    named = columns["model"]
     columns.update(zip(answers.schema.names, answers.columns, strict=True))
+    if terms.fallbacks:  # rows that nobody was asked about have no other
+        columns["model"] = pc.coalesce(columns["model"], named)
     user = planned.column("user")
     columns.update((field.name, user.field(number)) for number, field in enumerate(planned.schema.field("user").type))
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
@@ -151,6 +155,8 @@ def answer_columns(  # noqa: PLR0913, PLR0917  as `data_columns`
         "first_byte_ms": pa.array(row.first_byte_ms, pa.float64()),
         "finished_at": pa.array(ended.finished_at, pa.int64()).cast(schemas.STAMP),
     }
+    if terms.fallbacks:
+        columns["model"] = pa.array(list(map(_model_of, outcomes, asked)), pa.string())
     if schema.get_field_index("parsed") >= 0:
         columns["parsed"] = parsed(statuses, [first.text for first in firsts])
         columns["schema_valid"] = schema_valid(statuses)
@@ -183,8 +189,7 @@ def ledger_columns(
         "sample": pa.array([task % terms.samples for task in tried.task], pa.int16()),  # type: ignore[attr-defined]  # a column of tasks
         "attempt": pa.array(tried.n, pa.int32()),
         "role": constant("ask", count),
-        "project": constant(terms.project, count),
-        "endpoint": constant(terms.endpoint, count),
+        **_places(tried, terms),
         "model": pa.array(tried.model, pa.string()),
         "model_version": pa.array([read.answer.model_version for read in reads], pa.string()),
         "response_id": pa.array([read.answer.response_id for read in reads], pa.string()),
@@ -209,3 +214,27 @@ def ledger_columns(
     names = (*schemas.COUNTS, *schemas.DETAILS)
     columns.update(zip(names, usage or usage_arrays([read.usage for read in reads]), strict=True))
     return pa.RecordBatch.from_arrays([columns[name] for name in schemas.ATTEMPTS.names], schema=schemas.ATTEMPTS)
+
+
+def _places(tried: Attempt, terms: Terms) -> dict[str, pa.Array]:
+    """Whom each attempt asked, `tried` by column: the run's one endpoint, or as it says itself; null: nobody knows."""
+    columns: Any = tried
+    count = len(columns.task)
+    if not terms.several and not any(columns.place):
+        return {"project": constant(terms.project, count), "endpoint": constant(terms.endpoint, count)}
+    planned = Place(terms.endpoint, terms.project)
+    places = [
+        place or (None if terms.several and (verdict is Kind.LOST or reason == REBUILT) else planned)
+        for place, verdict, reason in zip(columns.place, columns.verdict, columns.reason, strict=True)
+    ]
+    return {
+        "project": pa.array([place and place.project for place in places], pa.string()),
+        "endpoint": pa.array([place and place.endpoint for place in places], pa.string()),
+    }
+
+
+def _model_of(outcome: Outcome, reads: Sequence[Read]) -> str | None:
+    """The model that answered, else the last that was asked; None where none was."""
+    return next((read.attempt.model for read in reads if read.attempt.n == outcome.answered), None) or (
+        reads[-1].attempt.model if reads else None
+    )

@@ -162,6 +162,14 @@ class Journal:
         """Have `told` called, on the loop, when the disk is full or broken; `is_broken` tells which."""
         self._on_trouble = told
 
+    def forget_gathered(self) -> None:
+        """Drop the admissions that no commit has taken up yet: whoever stops sends none of them.
+
+        They would be committed when the journal is closed, behind the work that withdraws what was not sent, and the
+        next start would count them as lost.
+        """
+        self._gathering.admitted.clear()
+
     async def call(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on the writer thread between two commits and return what it returned.
 

@@ -25,7 +25,7 @@ _FREE: Mapping[str, pa.DataType] = {
     "wasted_usd": schemas.MONEY,
     "attempts": pa.int32(),
 }
-_ITS_OWN = frozenset({"task", "ordinal", "sample", "id", "prompt", "model", "request_hash", "labels", *_FREE})
+_ITS_OWN = frozenset({"task", "ordinal", "sample", "id", "prompt", "request_hash", "labels", *_FREE})
 """What a row with another's answer has of itself; the rest of our columns are the answer's."""
 _BATCH_ROWS = 256
 _BATCHES_AT_HAND = 8

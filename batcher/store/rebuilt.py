@@ -20,13 +20,12 @@ from batcher.money.cost import Priced, TierSource, fusd
 from batcher.money.totals import Totals
 from batcher.money.usage import Buckets
 from batcher.records import Answer, Attempt, Billed, Kind, Status, Usage
-from batcher.store.bills import NO_USAGE, Earlier, Read, Terms, priced_attempt
+from batcher.store.bills import NO_USAGE, REBUILT, Earlier, Read, Terms, priced_attempt
 from batcher.store.columns import ledger_columns
 from batcher.store.history import Past, past_of
 from batcher.store.salvage import sound_rows
 from batcher.store.schemas import COUNTS, DETAILS
 
-REBUILT = "rebuilt"
 _THROTTLED = 429
 _ANSWERED = {
     Status.OK: Kind.OK,

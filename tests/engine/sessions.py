@@ -19,6 +19,7 @@ from batcher.engine.fresh import MOST_BYTES, Fresh
 from batcher.engine.funds import Funds, funds_of
 from batcher.engine.halt import Halt
 from batcher.engine.packing import packer_of
+from batcher.engine.parking import parking_of
 from batcher.engine.plan import Plan, make_plan
 from batcher.engine.progress import Summary
 from batcher.engine.retry import reopen, standing
@@ -92,6 +93,7 @@ class Rig:
         await asyncio.wait_for(self.session.run(), timeout=20)
         left = frozenset((task.task, task.attempts) for task in self.asker.in_flight)
         if not self.journal.is_broken:
+            self.journal.forget_gathered()
             await self.journal.call(withdraw_unsent(left))
         return await self.close()
 
@@ -160,6 +162,7 @@ async def rigged(
             sealer=sealer or Sealer(plan, journal, failpoints, fresh),
             tally=tally,
             halt=halt,
+            parking=parking_of(plan, gate, worklist, clock),
             most_held_bytes=most_held_bytes,
             funds=funds,
         )

@@ -32,6 +32,20 @@ def test_a_request_may_cost_all_its_tokens_at_the_dearest_price():
     assert charges().reserve(a_request()) == Amount(BOUND_FUSD, 0)
 
 
+def test_the_dearest_model_that_may_be_asked_is_reserved_for():
+    dearer = charges(fallback_models=("gemini-2.5-flash-lite", "models/gemini-2.5-pro"))
+    pro = charges().reserve(a_request(model="gemini-2.5-pro"))
+    assert dearer.reserve(a_request()) == pro > charges().reserve(a_request())
+    own = a_request(model="gemini-2.5-flash-lite")  # a row's own model has none behind it
+    assert dearer.reserve(own) == charges().reserve(own)
+
+
+def test_a_fallback_without_a_price_is_refused():
+    job = a_job(**{"budget.max_cost_usd": "1", "fallback_models": ("gemini-99",)})
+    with pytest.raises(JobError, match="the price of gemini-99 is unknown"):
+        check_bounded(job, CARD, now_us=NOW_US)
+
+
 def test_tokens_are_counted_only_under_a_cap_on_tokens():
     both = charges(**{"budget.max_tokens": 5})
     assert both.reserve(a_request()) == Amount(BOUND_FUSD, 32 + 1024)

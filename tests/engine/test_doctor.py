@@ -51,6 +51,18 @@ def test_a_machine_that_is_ready(checks, endpoint):
     assert "sqlite 3." in found["packages"][1]
 
 
+def test_every_endpoint_of_a_job_is_looked_at(endpoint, tmp_path):
+    job = a_job(**{"endpoint.base_url": endpoint.url, "endpoint.key_env": "ONE"})
+    other = job.endpoint.model_copy(update={"base_url": "http://127.0.0.1:9", "key_env": "TWO", "project": "b"})
+    job = job.model_copy(update={"endpoints": (job.endpoint, other)})
+    subject = Subject(job=job, out=tmp_path, model=MODEL, environ={"ONE": KEY}, offline=False)
+    found = [(check.name, check.state) for check in examine(subject)]
+
+    assert [state for name, state in found if name == "endpoint"] == [State.OK, State.FAIL]
+    assert [state for name, state in found if name == "key"] == [State.OK, State.FAIL]
+    assert ("keys", State.FAIL) in found
+
+
 def test_the_list_of_models_when_no_model_is_named(checks):
     found = checks(model=None)
 

@@ -344,3 +344,18 @@ def test_a_state_folder_that_cannot_be_read_is_a_note(loaded, here):
     (here / "limits.json").mkdir()
 
     assert any(note.startswith("what other runs have learnt") for note in ahead(loaded(), here, state=here).notes)
+
+
+def test_the_models_behind_the_first_have_their_price_and_every_endpoint_its_share(here, loaded, endpoint):
+    write_lines(here / "p.jsonl", [{"prompt": WORDS}] * 10)
+    two = [{"base_url": endpoint.url, "project": each, "limits": {"requests_per_minute": 30}} for each in "ab"]
+    given = loaded(fallback_models=["gemini-2.5-pro", "gemini-unheard-of"], endpoint=two)
+    seen = forecast(given, here / "out" / "a", limit=None, now=NOW, stdin=None, command="")
+
+    (first, dearer), (second, unknown) = seen.behind
+    assert (first, second) == ("gemini-2.5-pro", "gemini-unheard-of")
+    assert dearer.cost_usd.likely > seen.estimate.cost_usd.likely
+    assert unknown.cost_usd is None
+    assert seen.endpoint == f"{endpoint.url} a, {endpoint.url} b"
+    (minute,) = [limit for limit in seen.pace.limits if limit.name == "requests/min"]
+    assert minute.rows_per_min.likely == 60

@@ -288,7 +288,8 @@ async def test_a_day_quota_told_by_the_server_parks_the_run(tmp_path):
     assert (summary.totals.by_status, len(seen) <= 7) == ({Status.OK: 5}, True)
     assert "5 of 30 answers are safe" in summary.verdict
     assert summary.next_command == "batcher run job.toml"
-    assert any("quota has reset" in note for note in summary.notes)
+    hint = "the quota has reset by then: type the same command again after 2026-01-01 19:02 UTC"
+    assert hint in summary.notes  # 68,468 s from midnight on, and the minute that has begun
 
 
 async def test_our_own_day_quota_stops_the_run(tmp_path):

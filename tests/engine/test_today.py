@@ -1,4 +1,5 @@
 import datetime as dt
+from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -7,10 +8,13 @@ from hypothesis import strategies as st
 
 from batcher.engine.today import pacific_midnight_before, used_today
 from batcher.errors import Exit
+from batcher.job.spec import EndpointLimits
 from batcher.pacing.gate import Quotas
 from batcher.pacing.quota import pacific_midnight_after
-from batcher.records import Status
+from batcher.records import Place, Status
 from batcher.store.blocks import State, put_block
+from batcher.store.frames import pack_attempt
+from tests.builders import an_attempt
 from tests.engine.sessions import TROUBLE, echo, planned, prompts, rigged, text_of
 from tests.fakes import FakeClock, ScriptedTransport
 
@@ -116,3 +120,28 @@ async def test_without_a_day_quota_nothing_is_read(tmp_path):
         path.write_bytes(b"no parquet")
     async with rigged(plan, ScriptedTransport([])) as rig:
         assert await used_today(plan, rig.rows, rig.journal, now_us=0) == {}
+
+
+def two_endpoints(plan):
+    """The plan, as it goes on with a second endpoint that has a day quota of its own."""
+    job = plan.job
+    other = job.endpoint.model_copy(
+        update={"base_url": "http://127.0.0.1:2", "limits": EndpointLimits(requests_per_day=5)}
+    )
+    job = job.model_copy(update={"endpoints": (job.endpoint, other)})
+    return replace(plan, job=job, terms=replace(plan.terms, several=True))
+
+
+async def test_each_endpoint_has_its_own_count_and_what_was_lost_counts_at_all_of_them(tmp_path):
+    """Three rows were asked while there was one endpoint; then two at the second, and two were lost."""
+    plan, clock = planned(tmp_path, prompts(7)), FakeClock()
+    there = Place("http://127.0.0.1:2", "")
+    tried = [an_attempt(task=n, started_at=clock(), place=None if n < 3 else there) for n in range(5)]
+    async with rigged(plan, ScriptedTransport([]), clock=clock) as rig:
+        await rig.worklist.open(plan.index.blocks[0], None)
+        for attempt in tried:
+            await rig.journal.attempted(attempt.task, 1, pack_attempt(attempt))
+        await rig.journal.admit([(n, 1, 10, 10, clock()) for n in (5, 6)])
+    async with rigged(plan, ScriptedTransport([]), clock=clock) as rig:
+        used = await used_today(two_endpoints(plan), rig.rows, rig.journal, now_us=clock())
+    assert used == {plan.lane(MODEL): 3 + 2, f"http://127.0.0.1:2 {MODEL}": 2 + 2}

@@ -12,6 +12,7 @@ from batcher.engine.progress import Phase
 from batcher.engine.watch import Lookout, snapshot_of_planning
 from batcher.errors import RunStopped
 from batcher.pacing.outage import Outage
+from batcher.pacing.permit import Parked
 from tests.builders import a_reply, an_outcome
 from tests.engine.sessions import echo, planned, prompts, rigged, until
 from tests.engine.test_stragglers import Hanging
@@ -66,6 +67,7 @@ class Busy:
     is_asking: bool = True
     outage: Outage | None = None
     gate: Any = field(default_factory=lambda: SimpleNamespace(pace_per_s=None, narrowed=None))
+    parked: tuple[Parked, ...] = ()
 
 
 class Watched:

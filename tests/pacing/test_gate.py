@@ -458,6 +458,29 @@ def test_the_server_may_know_better_what_was_used_today(quota):
     assert caught.value.resets_at_us == pytest.approx(NOON_UTC + 3600 * 1_000_000, abs=10_000)
 
 
+def test_a_parked_lane_is_sent_away_until_its_time_and_delays_no_other():
+    async def main() -> list[Any]:
+        desk = a_desk(Quotas(requests_per_minute=600))
+        await desk.admit("first")
+        waiting = await desk.queue(desk.admit("behind"), desk.admit("last"))
+        desk.gate.park("a", 3600.0)
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        opens_us = desk.gate.opens_us("a")
+        assert opens_us == pytest.approx(NOON_UTC + 3600 * 1_000_000, abs=10_000)
+        assert desk.gate.opens_us("b") == 0
+        assert (desk.gate.admit_now("a", 1), desk.gate.in_flight) == (None, 1)
+        await desk.admit("another lane", "b")
+        assert desk.at("another lane") < 0.2
+        await asyncio.sleep(3600)
+        assert desk.gate.opens_us("a") == 0
+        await desk.admit("again")
+        return [*results, desk.at("again")]
+
+    *sent_away, again_s = run_virtual(main())
+    assert all(isinstance(result, DayQuotaReached) for result in sent_away)
+    assert again_s == pytest.approx(3600, abs=1)
+
+
 # --- cancellation
 
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from batcher.engine.outlook import Assumed, Estimate, First, Forecast, Limit, Money, Pace, Setting, Span
-from batcher.engine.progress import Outage, Phase, Snapshot, Spending, Summary, Tokens, Totals
+from batcher.engine.progress import Outage, Parked, Phase, Snapshot, Spending, Summary, Tokens, Totals
 from batcher.errors import Exit
 from batcher.records import Status
 
@@ -52,6 +52,12 @@ def a_spending(**given: Any) -> Spending:
         "held_tokens": 0,
     }
     return Spending(**defaults | given)
+
+
+def some_parked(rows: int = 20) -> tuple[Parked, ...]:
+    """Until Friday, 09:00 by this machine's clock on the wall."""
+    until_s = time.mktime((2026, 1, 2, 9, 0, 0, 0, 0, -1))
+    return (Parked("https://host gemini-x", round(until_s * 1e6), rows),)
 
 
 def a_summary(**given: Any) -> Summary:

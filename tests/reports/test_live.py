@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from batcher.engine.progress import Phase, Tokens
 from batcher.records import Status
 from batcher.reports.live import WIDTH, block_lines, compact
-from tests.reports.builders import a_snapshot, a_spending, an_outage, some_totals
+from tests.reports.builders import a_snapshot, a_spending, an_outage, some_parked, some_totals
 
 BUSY = {
     "tasks": 2_000,
@@ -109,6 +109,11 @@ def test_retries_have_a_word_that_fits():
     assert "limit    retries" in drawn(limited_by="open tasks")
 
 
+def test_who_waits_for_a_day_quota_has_a_line():
+    assert "parked   until Fri 09:00 20 wait" in drawn(limited_by="parked", parked=some_parked())
+    assert "limit    a day quota" in drawn(limited_by="parked", parked=some_parked())
+
+
 def test_an_outage_has_the_line_of_the_limits():
     assert "outage   since 03:12    probe in 7 s" in drawn(limited_by="outage", outage=an_outage())
     assert "outage   since 03:12    probing" in drawn(limited_by="outage", outage=an_outage(None))
@@ -149,6 +154,7 @@ snapshots = st.builds(
     p95_ms=st.none() | st.floats(1, 10**6),
     projected_usd=st.none() | st.decimals(0, 10**6, places=9),
     outage=st.none() | st.builds(an_outage, st.none() | st.floats(0, 400)),
+    parked=st.just(()) | st.builds(some_parked, counts),
 )
 
 

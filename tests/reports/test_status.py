@@ -5,7 +5,7 @@ from decimal import Decimal
 from batcher.engine.progress import Phase, Snapshot, Spending, Totals
 from batcher.records import Status
 from batcher.reports.status import status_json, status_lines
-from tests.reports.builders import a_snapshot, an_outage, some_totals
+from tests.reports.builders import a_snapshot, an_outage, some_parked, some_totals
 
 TOTALS = some_totals(by_status={Status.OK: 100, Status.FAILED: 3})
 NOW = datetime(2026, 11, 22, 14, 0, tzinfo=UTC)
@@ -84,6 +84,20 @@ def test_an_outage_says_since_when_and_what_was_seen_last():
         "said": "http_503: overloaded",
     }
     assert status_json(Seen(now=BUSY))["outage"] is status_json(Seen())["outage"] is None
+
+
+def test_a_day_quota_says_until_when_and_for_how_many():
+    out = a_snapshot(tasks=164, limited_by="parked", rate_per_s=0.0, parked=some_parked())
+    assert status_lines(Seen(now=out), now=NOW)[7:9] == [
+        "  time      1.0 s · limited by a day quota until Fri 09:00",
+        "  parked    https://host gemini-x has used up its day, until Fri 09:00: 20 rows wait",
+    ]
+    nobody = a_snapshot(tasks=164, parked=some_parked(0))
+    assert status_lines(Seen(now=nobody), now=NOW)[8].endswith("until Fri 09:00: others are asked")
+    (parked,) = some_parked()
+    until = datetime.fromtimestamp(parked.until_us / 1e6, UTC).isoformat()
+    assert status_json(Seen(now=out))["parked"] == [{"lane": parked.lane, "until": until, "rows": 20}]
+    assert (status_json(Seen(now=BUSY))["parked"], status_json(Seen())["parked"]) == ([], None)
 
 
 def test_a_run_that_has_just_begun_says_what_it_knows():

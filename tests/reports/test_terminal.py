@@ -18,7 +18,7 @@ from batcher.reports.terminal import (
     summary_json,
     summary_lines,
 )
-from tests.reports.builders import a_snapshot, a_summary, an_outage, some_totals
+from tests.reports.builders import a_snapshot, a_summary, an_outage, some_parked, some_totals
 
 
 def test_a_good_run_in_full():
@@ -315,6 +315,13 @@ def test_what_holds_a_run_back_is_said_in_words_that_people_know():
     assert line is not None
     assert line.endswith("limited by rows waiting to be asked again")
     assert any("rows waiting to be asked again" in line for line in summary_lines(a_summary(limited_by="open tasks")))
+
+
+def test_a_day_quota_is_said_once():
+    parked = a_snapshot(50, rate_per_s=0.0, limited_by="parked", parked=some_parked())
+    told = " 50 %  50 of 100 · limited by a day quota until Fri 09:00"
+    assert next_line(a_snapshot(50), parked) == f"{told} (https://host gemini-x has used up its day, until Fri 09:00)"
+    assert next_line(parked, parked) is None
 
 
 def test_an_outage_says_since_when_and_when_it_is_tried_next():

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
 from batcher.asking.ask import Asker, OpenTask, Turn, World
 from batcher.engine.halt import Halt
+from batcher.engine.parking import parking_of
 from batcher.engine.plan import Plan
 from batcher.engine.seal import Sealable, Sealer
 from batcher.engine.session import Session
@@ -154,6 +155,12 @@ class Rows:
             admissions = [(task.task, task.attempts + 1, 1, 1, self._clock()) for task in tasks]
             yield Chunk(work=work, tasks=tasks, ended=[], committed=self._disk.admit(admissions))
 
+    async def admit(self, tasks: Sequence[OpenTask]) -> None:
+        await self._disk.admit([(task.task, task.attempts + 1, 1, 1, self._clock()) for task in tasks])
+
+    async def withdraw(self, tasks: Sequence[OpenTask]) -> None:
+        self._disk.admitted -= {(task.task, task.attempts + 1) for task in tasks}
+
     def _task(self, number: int) -> OpenTask:
         truth = self._rows[number]
         request = a_request(str(number), model=truth.model, estimated_tokens=truth.estimate, body=b"{}")
@@ -282,12 +289,14 @@ async def _session(played: Played, plan: Plan, used: Mapping[str, int]) -> tuple
         secret=SECRET,
         on_turn=on_turn,
     )
+    worklist = cast("WorkList", Rows(disk, played.rows, clock))
     session = Session(
         plan,
         {},
         gate=gate,
         asker=asker,
-        worklist=cast("WorkList", Rows(disk, played.rows, clock)),
+        worklist=worklist,
+        parking=parking_of(plan, gate, worklist, clock),
         sealer=cast("Sealer", seals),
         tally=tally,
         halt=halt,

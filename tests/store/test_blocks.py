@@ -196,7 +196,7 @@ def test_what_was_sent_since_then_is_what_may_have_reached_the_server(journal):
     recover_lost(journal)
 
     flash = an_attempt().model
-    assert read_sent(now)(journal) == [(1, flash), (2, flash), (3, "m"), (4, "")]
+    assert read_sent(now)(journal) == [(1, flash, None), (2, flash, None), (3, "m", None), (4, "", None)]
 
 
 def test_answers_come_in_order_each_with_its_attempts(journal):

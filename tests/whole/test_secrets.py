@@ -200,7 +200,7 @@ def test_a_crash_of_any_kind_with_the_key_in_its_words(here, where):
 
 
 CRASH = """
-import batcher.engine.local as local
+import batcher.engine.crossing as crossing
 from batcher.__main__ import main
 from batcher.asking.transport import Door
 
@@ -209,12 +209,12 @@ class Broken(Door):
         key = self._secret.decode()
         raise RuntimeError("the door fell off")
 
-opened = local.open_door
-def broken(plan, key):
-    door = opened(plan, key)
+opened = crossing.open_door
+def broken(*given):
+    door = opened(*given)
     door.__class__ = Broken
     return door
-local.open_door = broken
+crossing.open_door = broken
 main()
 """
 

@@ -110,7 +110,7 @@ def test_d39_no_list_of_processes_shows_the_key_while_it_runs(tmp_path):
 
 CRASH = """
 import os
-import batcher.engine.local as local
+import batcher.engine.crossing as crossing
 from batcher.__main__ import main
 from batcher.asking.transport import Door
 
@@ -119,12 +119,12 @@ class Broken(Door):
         key = self._secret.decode()
         raise RuntimeError(f"the door fell off{os.environ.get('LOUD') and ' with ' + key or ''}")
 
-opened = local.open_door
-def broken(plan, key):
-    door = opened(plan, key)
+opened = crossing.open_door
+def broken(*given):
+    door = opened(*given)
     door.__class__ = Broken
     return door
-local.open_door = broken
+crossing.open_door = broken
 main()
 """
 
