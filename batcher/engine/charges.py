@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from batcher.engine.ways import models_of
 from batcher.errors import JobError
 from batcher.gemini.request import bare_model
 from batcher.job.spec import Job
@@ -44,8 +45,7 @@ class Charges:
         self.counts_tokens = budget.max_tokens is not None
         self._each_fusd = None if budget.max_cost_per_request_usd is None else fusd(budget.max_cost_per_request_usd)
         self._tool = server_side(job.request.tools or ())
-        self._model = bare_model(job.model)
-        self._behind = tuple(map(bare_model, job.fallback_models))
+        self._job = job
         self.has_tool = bool(self._tool)
 
     def reserve(self, request: Request) -> Amount:
@@ -56,16 +56,12 @@ class Charges:
         """
         tool = self._tool or _tool_in(request.body)
         most = _NOTHING
-        for model in self.models(request.model):
+        for model in models_of(self._job, request.model):
             amount = self.bound(model, request.input_bound, request.output_bound, has_tool=bool(tool))
             if amount is None:
                 raise _unbounded(model, tool, counts_tokens=self.counts_tokens and bool(tool))
             most = max(most, amount)  # the tokens are the same
         return most
-
-    def models(self, model: str) -> tuple[str, ...]:
-        """Who may be asked in the place of a model, itself first: only the job's own has others behind it."""
-        return (model, *self._behind) if self._behind and model == self._model else (model,)
 
     def bound(self, model: str, input_bound: int, output_bound: int, *, has_tool: bool = False) -> Amount | None:
         """The same by the bounds of its tokens; None when nobody can tell."""
@@ -125,7 +121,7 @@ def check_bounded(job: Job, card: RateCard, *, now_us: int) -> None:
     tool = server_side(job.request.tools or ())
     if "model" in job.prompt.overrides and not tool:
         return
-    for model in charges.models(bare_model(job.model)):
+    for model in models_of(job, bare_model(job.model)):
         if charges.bound(model, 1, 1, has_tool=bool(tool)) is None:
             raise _unbounded(model, tool, counts_tokens=job.budget.max_tokens is not None and bool(tool))
 

@@ -50,11 +50,13 @@ class Kept:
         used: lane -> requests sent today by earlier sessions.
         learnt: lane -> what replies taught of its tokens.
         lessee: holds the run's part of quotas that it shares; None when it shares none.
+        on_limit: as of `Gate`.
     """
 
     used: Mapping[str, int]
     learnt: Mapping[str, Learnt] = field(default_factory=dict)
     lessee: Lessee | None = None
+    on_limit: Callable[[str, str, int], object] = lambda *_: None
 
 
 class Lanes(dict[str, Way]):
@@ -132,7 +134,7 @@ def gate_of(  # noqa: PLR0913, PLR0917  as `Gate`
 ) -> Gate:
     """The gate before one endpoint; arguments as of `Gate`."""
     limits, retry = limits_of(job, endpoint), job.retry
-    return Gate(
+    gate = Gate(
         quotas_of(limits),
         slots=limits.concurrency,
         now=asyncio.get_running_loop().time,
@@ -147,6 +149,8 @@ def gate_of(  # noqa: PLR0913, PLR0917  as `Gate`
         credit=credit,
         history=history,
     )
+    gate.on_limit = kept.on_limit
+    return gate
 
 
 def quotas_of(limits: Limits) -> Quotas:

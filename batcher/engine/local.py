@@ -34,7 +34,7 @@ from batcher.engine.resume import resumed
 from batcher.engine.retry import reopen, standing
 from batcher.engine.seal import Sealer
 from batcher.engine.session import Session
-from batcher.engine.sharing import shared_quotas
+from batcher.engine.sharing import shared_quotas, told_limits
 from batcher.engine.tally import Tally
 from batcher.engine.telling import Listener, PacedWorkList, Teller
 from batcher.engine.today import used_today
@@ -235,7 +235,12 @@ async def _ask_all(  # noqa: PLR0913, PLR0917  all that a run begins with
         journal.set_aside()
     used = await used_today(plan, rows, journal, now_us=options.wall_us())
     funds = worklist.funds = await funds_of(plan, rows, journal, log=options.log, now_us=options.wall_us())
-    kept = Kept(used=used, learnt=read_learnt(plan.rundir), lessee=lessee)
+    kept = Kept(
+        used=used,
+        learnt=read_learnt(plan.rundir),
+        lessee=lessee,
+        on_limit=told_limits(plan, key, options.state, options.wall_us),
+    )
     async with crossing(plan, key, kept, options.wall_us, options.log) as way:
         asker = (Asker if funds is None else funds.asker)(
             door=way.door,

@@ -8,8 +8,12 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from batcher.engine.plan import Plan
+from batcher.engine.ways import lane_of, place_of
+from batcher.errors import StorageError
 from batcher.job.key import Secret
+from batcher.job.pool import limits_of
 from batcher.job.spec import Limits
+from batcher.pacing.learntlimits import Learnt, LearntLimits
 from batcher.pacing.lessee import Lessee
 from batcher.pacing.shared import Sharing, alone
 from batcher.pacing.statefolder import StateFolder
@@ -25,7 +29,7 @@ async def shared_quotas(
 
     Args:
         plan: of the run.
-        key: marks the owner of its quotas where no project is named.
+        key: marks the owner of its quotas where no project is named; of several endpoints each its own.
         state: the user's state folder; None shares nothing.
         wall_us: microseconds since the epoch.
         log: told why nothing can be shared.
@@ -33,7 +37,7 @@ async def shared_quotas(
     Returns:
         What holds the run's part; None when there is nothing to share.
     """
-    if state is None or not has_shared_quotas(plan.job.limits):
+    if state is None or not any(has_shared_quotas(limits_of(plan.job, each)) for each in plan.job.asked):
         yield None
         return
     folder = StateFolder(state)
@@ -50,6 +54,31 @@ async def shared_quotas(
         yield sharing.lessee
 
 
+def told_limits(
+    plan: Plan, key: Secret, state: Path | None, wall_us: Callable[[], int]
+) -> Callable[[str, str, int], None]:
+    """What keeps the limits that 429s tell for the runs to come; a folder that refuses costs nobody the run.
+
+    Args:
+        plan: of the run.
+        key: as of `owner_names`.
+        state: the user's state folder; None keeps nothing.
+        wall_us: microseconds since the epoch.
+    """
+
+    def keep(lane: str, quota: str, value: int) -> None:
+        if state is None:
+            return
+        folder = StateFolder(state)
+        with contextlib.suppress(OSError, StorageError):
+            folder.make()
+            owner = owner_names(plan, key, folder)(lane)
+            run = str(plan.rundir.out)
+            LearntLimits(folder).put(Learnt(owner=owner, quota=quota, value=value, at_us=wall_us(), run=run))
+
+    return keep
+
+
 def has_shared_quotas(limits: Limits) -> bool:
     """Whether a job has quotas that are to be shared."""
     quotas = (limits.requests_per_minute, limits.input_tokens_per_minute, limits.requests_per_day)
@@ -62,7 +91,11 @@ def owner_names(plan: Plan, key: Secret, folder: StateFolder) -> Named:
     Raises:
         OSError: the folder cannot be written.
     """
-    if plan.terms.project:
-        return str
-    mark = folder.mark(key.reveal())
-    return lambda lane: f"{lane} {mark}"
+    asked = zip(plan.job.asked, key.all, strict=True)
+    marks = {lane_of(*place_of(each), ""): folder.mark(its.reveal()) for each, its in asked if not each.project}
+
+    def named(lane: str) -> str:
+        mark = marks.get(lane.rpartition(" ")[0])
+        return lane if mark is None else f"{lane} {mark}"
+
+    return named

@@ -48,6 +48,7 @@ class Gate:
     Attributes:
         breaker: whoever judges replies counts the good ones there, and reports the others to `origin`.
         origin: whom all lanes ask.
+        on_limit: given lane, quota and size where a 429 says how large a minute quota is.
         history: of what was lowered and raised again.
     """
 
@@ -88,6 +89,7 @@ class Gate:
         )
         self._lessee = lessee
         self.breaker = self.origin.breaker
+        self.on_limit: Callable[[str, str, int], object] = lambda *_: None
         self._retries = RetryBudget(now())
         self._affording = Slots(1)
 
@@ -311,6 +313,7 @@ class Gate:
             answers=lambda: self.breaker.answers,
             used_today=self._used_today.get(name, 0),
             learnt=self._learnt.get(name),
+            told=self.on_limit,
         )
         if self._lessee is not None:
             lane.share(self._lessee)

@@ -44,6 +44,7 @@ class Lane:
         answers: good replies of the origin so far.
         history: told of what was lowered and raised again.
         learnt: what their replies taught of its tokens.
+        told: given name, quota and size where a 429 says how large a quota is.
     """
 
     __slots__ = (
@@ -63,6 +64,7 @@ class Lane:
         "_set",
         "_slots",
         "_tokens",
+        "_told",
         "_turn",
         "_unlimited",
         "_wall_us",
@@ -83,6 +85,7 @@ class Lane:
         answers: Callable[[], int],
         used_today: int = 0,
         learnt: Learnt | None = None,
+        told: Callable[[str, str, int], object] = lambda *_: None,
     ) -> None:
         requests, tokens, day = quotas.requests_per_minute, quotas.input_tokens_per_minute, quotas.requests_per_day
         self.name = name
@@ -98,6 +101,7 @@ class Lane:
         self._now = now
         self._wall_us = wall_us
         self._answers = answers
+        self._told = told
         self._history = history
         self._pauses: dict[str, float] = {}
         self._paces: dict[str, Pace] = {}
@@ -271,6 +275,7 @@ class Lane:
         else:
             mine.change(limit)
         self._history.cut(quota, self.name, limit, "the server says so")
+        self._told(self.name, quota, value)
         self._stir()
         return True
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from batcher.emulator.faults import Fault, FaultKind, Faults, Rule
 from batcher.emulator.quotas import Quota
 from batcher.emulator.server import Emulator
 from batcher.emulator.settings import Latency, Settings
@@ -77,6 +78,19 @@ def test_where_nothing_can_be_shared_a_run_says_so_and_goes_on(tmp_path, state_h
         ended = call(*argv)
     assert ended.returncode == Exit.DONE
     assert f"quotas are not shared with other runs: {state_home / 'batcher'}: Not a directory" in ended.stderr
+
+
+def test_the_limit_that_a_429_tells_is_kept_for_the_next_run(tmp_path, state_home):
+    rule = Rule(fault=Fault(kind=FaultKind.MINUTE_REQUESTS, seconds=0.01), first=1)
+    with Emulator(Settings(seed=7, faults=Faults(script=(rule,)))).in_thread() as emulator:
+        argv = run_argv(write_rows(tmp_path, "a", 3), tmp_path / "a", emulator.url)
+        ended = call(*argv)
+        assert ended.returncode == Exit.DONE, ended.stderr
+        listed = call("limits").stdout
+        planned = call("plan", *argv[1:])
+    assert "requests/min" in listed
+    assert "as a 429 told" in " ".join(planned.stdout.split())
+    assert (state_home / "batcher" / "limits.json").stat().st_mode & 0o777 == 0o600
 
 
 # --- acceptance: together nearly all of the quota, and of a dead one's part nothing is lost
