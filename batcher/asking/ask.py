@@ -8,20 +8,20 @@ kill re-pays at most the slots.
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tenacity import DoSleep, RetryCallState, Retrying, retry_if_result
 
+from batcher.asking.judged import Judge
 from batcher.asking.room import SMALL_BYTES
 from batcher.asking.scrub import scrub
 from batcher.asking.transport import Transport
 from batcher.asking.ways import NO_WAY, Way, way_of
 from batcher.gemini.origin import loads
-from batcher.gemini.refusal import OK, Verdict, backoff_s, hinted_s, judge, status_of
-from batcher.gemini.reply import Cut, Unreadable, read
+from batcher.gemini.refusal import OK, Verdict, backoff_s, hinted_s, status_of
+from batcher.gemini.reply import Cut
 from batcher.job.spec import Retry
 from batcher.pacing.gate import Gate
 from batcher.pacing.junction import Junction
@@ -149,7 +149,7 @@ class Asker:
         self._world = world
         self._on_turn = on_turn
         self._check = check
-        self._streamed = streamed
+        self._judge = Judge(streamed=streamed).judge
         self.is_served: Callable[[], bool] = lambda: True
         """Whether anybody was answered; until then, what is no answer leaves its task open. The session knows."""
         self.in_flight: set[OpenTask] = set()
@@ -189,8 +189,7 @@ class Asker:
         self.in_flight.add(task)
         reply = await way.door.post(request)
         self.in_flight.discard(task)
-        answer = _answer_of(reply, streamed=self._streamed)
-        verdict = judge(reply, answer, _date_of(sent_at, reply))
+        answer, verdict = self._judge(reply, sent_at)
         known = answer if isinstance(answer, Answer) else answer.answer if isinstance(answer, Cut) else None
         if self._check is not None and verdict is OK and known is not None:
             verdict = self._check(known) or verdict
@@ -390,22 +389,6 @@ def _settle(gate: Gate, permit: Permit, verdict: Verdict, reply: Reply | NoReply
     else:
         usage = answer.usage if answer else None
         gate.settle(permit, usage.prompt_token_count if usage else None)
-
-
-def _answer_of(reply: Reply | NoReply, *, streamed: bool) -> Answer | Unreadable | None:
-    if isinstance(reply, NoReply):
-        return None
-    try:
-        return read(reply.body, streamed=streamed)
-    except Unreadable as error:
-        return error
-
-
-def _date_of(sent_at_us: int, reply: Reply | NoReply) -> dt.datetime | None:
-    # Only a Retry-After that is a date needs it, and only a refusal brings one.
-    if isinstance(reply, NoReply) or reply.status == 200:
-        return None
-    return dt.datetime.fromtimestamp((sent_at_us + int(reply.latency_ms * 1000)) / 1e6, dt.UTC)
 
 
 def _tier_of(reply: Reply | NoReply, secrets: Sequence[str]) -> str | None:
