@@ -136,6 +136,7 @@ def test_a_long_run_among_all_faults_grows_in_nothing_and_ends_right(tmp_path):
             lives.append(Levels())
             code = asked(argv, levels=lives[-1], kill_after_s=kill_after_s)
             assert code == (0 if kill_after_s is None else -signal.SIGKILL)
+    sys.stdout.write("".join(f"\nMB {[round(mb) for mb in life.rss_mb]}\nfiles {life.files}\n" for life in lives))
     for life in lives:
         looks = len(life.rss_mb) // 3
         if looks >= 5:
